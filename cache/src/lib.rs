@@ -1,0 +1,1 @@
+//! Local disk cache and memory caches of bytes; knows nothing about images, FUSE or networks.

@@ -1,0 +1,8 @@
+//! From an image to answers for the kernel.
+//!
+//! ```text
+//! open image → Source → format reader → Tree → View → FUSE session → kernel
+//! ```
+
+pub mod source;
+pub mod tree;

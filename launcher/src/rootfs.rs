@@ -1,0 +1,49 @@
+//! The door through which the launcher gets a mounted image without knowing how it is made.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// What must exist at a bind point.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BindPointKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+}
+
+/// A place inside the container that something will be bound onto. Where the image lacks it, the
+/// provider's tree shows an empty directory or file there, with the directories leading to it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize)]
+pub struct BindPoint {
+    /// Absolute path in the container, lexically clean (no `.`, `..`, doubled slashes).
+    pub path: PathBuf,
+    /// What to create when it is missing.
+    pub kind: BindPointKind,
+    /// Leave it missing when a component of `path` that the image has is not a real directory
+    /// (the rule for the working directory); otherwise symbolic links are followed in the image.
+    pub only_through_directories: bool,
+}
+
+/// A mounted root, ready to be attached.
+#[derive(Debug)]
+pub struct Rootfs {
+    /// Detached mount (`open_tree(2)` with `OPEN_TREE_CLONE`) of the image's tree.
+    pub tree: OwnedFd,
+    /// The user namespace that owns the mount, to be joined before attaching; `None` where the
+    /// mount belongs to the caller's own user namespace (real root).
+    pub user_namespace: Option<OwnedFd>,
+}
+
+/// Makes mounted roots; implemented by the program over the file system server.
+pub trait RootfsProvider {
+    /// Returns a tree of the image in which every one of `points` that can exist does exist.
+    ///
+    /// # Errors
+    /// Anything that keeps the image from being mounted, worded for the user.
+    fn provide(
+        &mut self,
+        points: &[BindPoint],
+    ) -> Result<Rootfs, Box<dyn std::error::Error + Send + Sync>>;
+}
