@@ -4,5 +4,7 @@
 //! open image → Source → format reader → Tree → View → FUSE session → kernel
 //! ```
 
+pub mod fuse;
 pub mod source;
 pub mod tree;
+pub mod view;

@@ -1,0 +1,22 @@
+//! Answers of the tree to the kernel, over `/dev/fuse`.
+//!
+//! ```text
+//! /dev/fuse ─► session (one thread per cloned device) ─► handler ─► View + Tree
+//!      ▲                                                   │
+//!      └────────────── writev: header, shared block slices ┘
+//! ```
+//!
+//! The protocol loop is our own rather than a library's, for three things that the libraries do not
+//! offer: a server that takes over a connection whose handshake a dead one made, replies that are
+//! gathered straight from the block cache, and node ids that need no table.
+
+pub mod connection;
+pub mod handler;
+pub mod session;
+
+mod abi;
+mod errno;
+mod nodeid;
+mod readahead;
+mod reply;
+mod sys;

@@ -1,0 +1,546 @@
+//! One request to one reply: a thin adapter from the protocol to views and the tree.
+//!
+//! Keeps nothing that a new server could not work out again from the image and the list of views;
+//! the read-ahead state is a hint and may be lost.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, RwLock};
+
+use rustix::io::Errno;
+
+use super::abi::{self, Request, opcode};
+use super::errno;
+use super::nodeid::{Node, ViewIndex};
+use super::readahead::ReadAhead;
+use super::reply::{self, Encoder, Replier};
+use crate::tree::{Attr, Entry, FileKind, NodeRef, Segment, Tree, TreeError};
+use crate::view::{ExtraIndex, Place, Point, View};
+
+/// Bits of a directory offset that say how the rest is meant; small numbers are `.` and `..`.
+const COOKIE_IMAGE: u64 = 1 << 62;
+const COOKIE_EXTRA: u64 = 1 << 61;
+const COOKIE_DOT: u64 = 1;
+const COOKIE_DOT_DOT: u64 = 2;
+
+/// Names that only a privileged caller sees in a list, as in every file system of the kernel.
+const TRUSTED_PREFIX: &[u8] = b"trusted.";
+
+/// Whom files belong to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owners {
+    /// As recorded in the image.
+    Recorded,
+    /// All to one user and group: what a container of an ordinary user shows.
+    All {
+        /// User id.
+        uid: u32,
+        /// Group id.
+        gid: u32,
+    },
+}
+
+/// What the root of the connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RootLayout {
+    /// The root of the image.
+    Image,
+    /// A directory with one subdirectory per view, named by its number.
+    Views,
+}
+
+/// The answers of one image.
+#[derive(Debug)]
+pub struct FileSystem {
+    tree: Arc<dyn Tree>,
+    owners: Owners,
+    layout: RootLayout,
+    /// Only ever grows; view 0 is the plain image.
+    views: RwLock<Vec<Arc<View>>>,
+    readahead: ReadAhead,
+    block_size: u32,
+    /// Inode numbers of extra nodes start above this.
+    last_image_ino: u64,
+    has_xattrs: bool,
+}
+
+/// What a thread reuses from request to request.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    body: Encoder,
+    segments: Vec<Segment>,
+}
+
+/// Why a view could not be added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddViewError {
+    /// All numbers are used.
+    #[error(
+        "more than {} different sets of bind points on one mount",
+        ViewIndex::LIMIT
+    )]
+    TooMany,
+    /// The image could not be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// How a request failed: with a number for the kernel, or because the tree did.
+enum Failure {
+    Errno(Errno),
+    Tree(TreeError),
+}
+
+impl From<TreeError> for Failure {
+    fn from(error: TreeError) -> Self {
+        Self::Tree(error)
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl FileSystem {
+    /// Answers for `tree`. `workers` threads decode ahead of sequential readers (0 for none).
+    pub fn new(tree: Arc<dyn Tree>, owners: Owners, layout: RootLayout, workers: usize) -> Self {
+        let stat = tree.stat();
+        Self {
+            readahead: ReadAhead::new(&tree, workers),
+            owners,
+            layout,
+            views: RwLock::new(vec![Arc::new(View::default())]),
+            block_size: tree.block_size(),
+            last_image_ino: stat.inodes,
+            has_xattrs: tree.has_xattrs(),
+            tree,
+        }
+    }
+
+    /// Adds the view with `points` and returns its number: one more than the last.
+    ///
+    /// # Errors
+    /// [`AddViewError`]
+    pub fn add_view(&self, points: &[Point]) -> Result<ViewIndex, AddViewError> {
+        let view = Arc::new(View::build(self.tree.as_ref(), points)?);
+        let mut views = self
+            .views
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let index = u16::try_from(views.len())
+            .ok()
+            .and_then(ViewIndex::new)
+            .ok_or(AddViewError::TooMany)?;
+        views.push(view);
+        Ok(index)
+    }
+
+    /// Answers one request; an error is one of the device.
+    pub(crate) fn handle(
+        &self,
+        request: &Request<'_>,
+        scratch: &mut Scratch,
+        replier: Replier<'_>,
+    ) -> Result<(), Errno> {
+        scratch.body.clear();
+        let unique = request.unique;
+        let outcome = match request.opcode {
+            opcode::FORGET | opcode::BATCH_FORGET | opcode::NOTIFY_REPLY => return Ok(()),
+            opcode::READ => {
+                let outcome = self.read(request, scratch);
+                let sent = match outcome {
+                    Ok(()) => replier.segments(unique, &scratch.segments),
+                    Err(failure) => replier.error(unique, failure.errno()),
+                };
+                // Hands the blocks back to the cache's own bookkeeping.
+                scratch.segments.clear();
+                return sent;
+            }
+            opcode::LOOKUP => self.lookup(request, &mut scratch.body),
+            opcode::GETATTR => self.getattr(request, &mut scratch.body),
+            opcode::READLINK => self.readlink(request, &mut scratch.body),
+            opcode::READDIR => self.readdir(request, &mut scratch.body, false),
+            opcode::READDIRPLUS => self.readdir(request, &mut scratch.body, true),
+            opcode::STATFS => {
+                self.statfs(&mut scratch.body);
+                Ok(())
+            }
+            opcode::GETXATTR => self.getxattr(request, &mut scratch.body),
+            opcode::LISTXATTR => self.listxattr(request, &mut scratch.body),
+            opcode::DESTROY => Ok(()),
+            // The handshake was made before the first server started.
+            opcode::INIT => Err(Errno::IO.into()),
+            code if opcode::MODIFYING.contains(&code) => Err(Errno::ROFS.into()),
+            // OPEN, OPENDIR, FLUSH, ACCESS, INTERRUPT, ...: said once, the kernel does without.
+            _ => Err(Errno::NOSYS.into()),
+        };
+        match outcome {
+            Ok(()) => replier.data(unique, scratch.body.bytes()),
+            Err(failure) => replier.error(unique, failure.errno()),
+        }
+    }
+
+    fn node(&self, id: u64) -> Result<Node, Failure> {
+        let node = Node::from_id(id).ok_or(Errno::STALE)?;
+        Ok(match (node, self.layout) {
+            (Node::Root, RootLayout::Image) => Node::Image(ViewIndex::PLAIN, self.tree.root()),
+            _ => node,
+        })
+    }
+
+    fn view(&self, index: ViewIndex) -> Result<Arc<View>, Failure> {
+        let views = self
+            .views
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        views
+            .get(usize::from(index.get()))
+            .cloned()
+            .ok_or_else(|| Errno::STALE.into())
+    }
+
+    fn lookup(&self, request: &Request<'_>, body: &mut Encoder) -> Result<(), Failure> {
+        let name = request.name();
+        let found = match self.node(request.nodeid)? {
+            Node::Root => {
+                // A view that is added later must be found: no negative entry here.
+                let index = parse_view_name(name).ok_or(Errno::NOENT)?;
+                self.view(index).map_err(|_| Errno::NOENT)?;
+                Some(Node::Image(index, self.tree.root()))
+            }
+            Node::Image(index, node) => {
+                let place = if index == ViewIndex::PLAIN {
+                    self.tree.lookup(node, name)?.map(Place::Image)
+                } else {
+                    self.view(index)?
+                        .child(self.tree.as_ref(), Place::Image(node), name)?
+                };
+                place.map(|place| at(index, place))
+            }
+            Node::Extra(index, extra) => self
+                .view(index)?
+                .child(self.tree.as_ref(), Place::Extra(extra), name)?
+                .map(|place| at(index, place)),
+        };
+        match found {
+            Some(node) => {
+                let (id, attr) = self.id_and_attr(node)?;
+                body.entry_out(id, &attr, self.block_size);
+            }
+            None => body.negative_entry(),
+        }
+        Ok(())
+    }
+
+    fn getattr(&self, request: &Request<'_>, body: &mut Encoder) -> Result<(), Failure> {
+        let (_, attr) = self.id_and_attr(self.node(request.nodeid)?)?;
+        body.attr_out(&attr, self.block_size);
+        Ok(())
+    }
+
+    /// Attributes with owners mapped, and the id under which all views share what they may share.
+    fn id_and_attr(&self, node: Node) -> Result<(u64, Attr), Failure> {
+        let (shared, mut attr) = match node {
+            Node::Root => (node, self.synthetic_attr(0, true)?),
+            Node::Image(index, image) => {
+                let attr = self.tree.attr(image)?;
+                let is_directory = attr.kind == FileKind::Directory;
+                let index = if is_directory {
+                    index
+                } else {
+                    ViewIndex::PLAIN
+                };
+                (Node::Image(index, image), attr)
+            }
+            Node::Extra(index, extra) => {
+                let view = self.view(index)?;
+                let directory = view.extra(extra).ok_or(Errno::STALE)?.directory;
+                (node, self.synthetic_attr(u64::from(extra.0), directory)?)
+            }
+        };
+        if let Owners::All { uid, gid } = self.owners {
+            attr.uid = uid;
+            attr.gid = gid;
+        }
+        Ok((shared.id(), attr))
+    }
+
+    /// Attributes of what the image lacks: the time is the image root's, so that the same image
+    /// always looks the same.
+    fn synthetic_attr(&self, number: u64, directory: bool) -> Result<Attr, Failure> {
+        let root = self.tree.attr(self.tree.root())?;
+        Ok(Attr {
+            ino: self.extra_ino(number),
+            kind: if directory {
+                FileKind::Directory
+            } else {
+                FileKind::Regular
+            },
+            permissions: if directory { 0o755 } else { 0o644 },
+            nlink: if directory { 2 } else { 1 },
+            uid: root.uid,
+            gid: root.gid,
+            rdev: 0,
+            size: 0,
+            blocks: 0,
+            mtime: root.mtime,
+        })
+    }
+
+    fn extra_ino(&self, number: u64) -> u64 {
+        self.last_image_ino.saturating_add(1).saturating_add(number)
+    }
+
+    fn readlink(&self, request: &Request<'_>, body: &mut Encoder) -> Result<(), Failure> {
+        match self.node(request.nodeid)? {
+            Node::Image(_, node) => body.raw(&self.tree.read_link(node)?),
+            Node::Root | Node::Extra(..) => return Err(Errno::INVAL.into()),
+        }
+        Ok(())
+    }
+
+    fn read(&self, request: &Request<'_>, scratch: &mut Scratch) -> Result<(), Failure> {
+        let (offset, size) = abi::read_range(request.body).ok_or(Errno::INVAL)?;
+        match self.node(request.nodeid)? {
+            Node::Image(_, node) => {
+                self.readahead.before_read(node, offset, u64::from(size));
+                self.tree
+                    .read(node, offset, size as usize, &mut scratch.segments)?;
+                Ok(())
+            }
+            Node::Extra(..) => Ok(()),
+            Node::Root => Err(Errno::ISDIR.into()),
+        }
+    }
+
+    fn readdir(
+        &self,
+        request: &Request<'_>,
+        body: &mut Encoder,
+        with_attributes: bool,
+    ) -> Result<(), Failure> {
+        let (offset, size) = abi::read_range(request.body).ok_or(Errno::INVAL)?;
+        let node = self.node(request.nodeid)?;
+        let (index, place) = match node {
+            // The numbered views are found by name only.
+            Node::Root => return Ok(()),
+            Node::Image(index, image) => (index, Place::Image(image)),
+            Node::Extra(index, extra) => (index, Place::Extra(extra)),
+        };
+        let view = self.view(index)?;
+        let mut page = DirectoryPage {
+            body,
+            limit: size as usize,
+            with_attributes,
+        };
+        let mut position = offset;
+        if position < COOKIE_DOT_DOT {
+            let (_, own) = self.id_and_attr(node)?;
+            if own.kind != FileKind::Directory {
+                return Err(Errno::NOTDIR.into());
+            }
+            if position < COOKIE_DOT && !page.dot(b".", own.ino, COOKIE_DOT) {
+                return Ok(());
+            }
+            let parent = match place {
+                Place::Image(image) => self.tree.attr(self.tree.parent(image)?)?.ino,
+                Place::Extra(_) => own.ino,
+            };
+            if !page.dot(b"..", parent, COOKIE_DOT_DOT) {
+                return Ok(());
+            }
+            position = COOKIE_IMAGE;
+        } else if position == COOKIE_DOT_DOT {
+            position = COOKIE_IMAGE;
+        }
+        if let (Place::Image(image), true) = (place, position & COOKIE_IMAGE != 0) {
+            let full = self.page_of_image(&mut page, index, image, position & !COOKIE_IMAGE);
+            match full {
+                Ok(false) => {}
+                Ok(true) => return Ok(()),
+                // What stands before a damaged place is shown; the next call meets the error.
+                Err(failure) if page.body.len() == 0 => return Err(failure),
+                Err(_) => return Ok(()),
+            }
+        }
+        let extras = match place {
+            Place::Image(image) => view.names_in(image),
+            Place::Extra(extra) => &view.extra(extra).ok_or(Errno::STALE)?.children,
+        };
+        let first = if position & COOKIE_EXTRA != 0 {
+            position & !COOKIE_EXTRA
+        } else {
+            0
+        };
+        for (number, (name, extra)) in (0_u64..).zip(extras).skip_while(|(n, _)| *n < first) {
+            let (id, attr) = self.id_and_attr(Node::Extra(index, *extra))?;
+            let next = COOKIE_EXTRA | (number + 1);
+            let kind = attr.kind.dirent_type();
+            if !page.push(name, attr.ino, next, kind, || {
+                Some((id, attr, self.block_size))
+            }) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills `page` with entries of an image directory; `true` when it is full.
+    fn page_of_image(
+        &self,
+        page: &mut DirectoryPage<'_>,
+        index: ViewIndex,
+        dir: NodeRef,
+        cursor: u64,
+    ) -> Result<bool, Failure> {
+        let mut full = false;
+        self.tree.read_dir(dir, cursor, &mut |entry: Entry<'_>| {
+            let next = COOKIE_IMAGE | entry.next;
+            let kind = entry.kind.dirent_type();
+            let fits = page.push(entry.name, entry.ino, next, kind, || {
+                // A damaged inode is still listed; using it gives the error.
+                let (id, attr) = self.id_and_attr(Node::Image(index, entry.node)).ok()?;
+                Some((id, attr, self.block_size))
+            });
+            if fits {
+                ControlFlow::Continue(())
+            } else {
+                full = true;
+                ControlFlow::Break(())
+            }
+        })?;
+        Ok(full)
+    }
+
+    /// `struct fuse_statfs_out`.
+    fn statfs(&self, body: &mut Encoder) {
+        let stat = self.tree.stat();
+        body.u64(stat.bytes.div_ceil(u64::from(stat.block_size.max(1))));
+        body.u64(0);
+        body.u64(0);
+        body.u64(stat.inodes);
+        body.u64(0);
+        body.u32(stat.block_size);
+        body.u32(stat.name_max);
+        body.u32(stat.block_size);
+        body.zeros(4 + 6 * 4);
+    }
+
+    fn getxattr(&self, request: &Request<'_>, body: &mut Encoder) -> Result<(), Failure> {
+        let node = self.xattr_node(request)?;
+        let wanted = request.name_at(8);
+        let mut found = None;
+        if let Some(node) = node {
+            self.tree.xattrs(node, &mut |name, value| {
+                if name == wanted {
+                    found = Some(value.to_vec());
+                }
+            })?;
+        }
+        let value = found.ok_or(Errno::NODATA)?;
+        sized_reply(request, body, &value)
+    }
+
+    fn listxattr(&self, request: &Request<'_>, body: &mut Encoder) -> Result<(), Failure> {
+        let node = self.xattr_node(request)?;
+        let privileged = request.uid == 0;
+        let mut list = Vec::new();
+        if let Some(node) = node {
+            self.tree.xattrs(node, &mut |name, _| {
+                if privileged || !name.starts_with(TRUSTED_PREFIX) {
+                    list.extend_from_slice(name);
+                    list.push(0);
+                }
+            })?;
+        }
+        sized_reply(request, body, &list)
+    }
+
+    /// The node whose attributes are asked for; `None` for nodes of the view, which have none.
+    fn xattr_node(&self, request: &Request<'_>) -> Result<Option<NodeRef>, Failure> {
+        if !self.has_xattrs {
+            // The kernel then never asks again.
+            return Err(Errno::NOSYS.into());
+        }
+        Ok(match self.node(request.nodeid)? {
+            Node::Image(_, node) => Some(node),
+            Node::Root | Node::Extra(..) => None,
+        })
+    }
+}
+
+impl Failure {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Errno(errno) => *errno,
+            Self::Tree(error) => errno::of(error),
+        }
+    }
+}
+
+/// Size alone when the caller offers no room, else the value (`struct fuse_getxattr_in`/`out`).
+fn sized_reply(request: &Request<'_>, body: &mut Encoder, value: &[u8]) -> Result<(), Failure> {
+    let room = abi::u32_at(request.body, 0).ok_or(Errno::INVAL)? as usize;
+    if room == 0 {
+        body.u32(u32::try_from(value.len()).map_err(|_| Errno::TOOBIG)?);
+        body.u32(0);
+    } else if value.len() > room {
+        return Err(Errno::RANGE.into());
+    } else {
+        body.raw(value);
+    }
+    Ok(())
+}
+
+/// A READDIR or READDIRPLUS reply as it fills up.
+struct DirectoryPage<'a> {
+    body: &'a mut Encoder,
+    limit: usize,
+    with_attributes: bool,
+}
+
+impl DirectoryPage<'_> {
+    /// `.` or `..`, which the kernel never takes attributes of.
+    fn dot(&mut self, name: &[u8], ino: u64, next: u64) -> bool {
+        self.push(name, ino, next, FileKind::Directory.dirent_type(), || None)
+    }
+
+    /// Adds an entry; `false` when it does not fit.
+    fn push(
+        &mut self,
+        name: &[u8],
+        ino: u64,
+        next: u64,
+        kind: u8,
+        attributes: impl FnOnce() -> Option<(u64, Attr, u32)>,
+    ) -> bool {
+        let plus = if self.with_attributes {
+            abi::ENTRY_OUT_BYTES
+        } else {
+            0
+        };
+        if self.body.len() + plus + reply::dirent_len(name.len()) > self.limit {
+            return false;
+        }
+        if self.with_attributes {
+            match attributes() {
+                Some((id, attr, block_size)) => self.body.entry_out(id, &attr, block_size),
+                None => self.body.zeros(abi::ENTRY_OUT_BYTES),
+            }
+        }
+        self.body.dirent(name, ino, next, kind);
+        true
+    }
+}
+
+fn at(index: ViewIndex, place: Place) -> Node {
+    match place {
+        Place::Image(node) => Node::Image(index, node),
+        Place::Extra(ExtraIndex(number)) => Node::Extra(index, ExtraIndex(number)),
+    }
+}
+
+fn parse_view_name(name: &[u8]) -> Option<ViewIndex> {
+    ViewIndex::new(std::str::from_utf8(name).ok()?.parse().ok()?)
+}

@@ -1,0 +1,169 @@
+//! Decoding ahead of sequential readers.
+//!
+//! The kernel asks for at most 128 KiB at a time and has few requests in flight, so a reader would
+//! wait for each block to be decoded. Reads that follow each other open a window that doubles up to
+//! [`MAX_WINDOW_BYTES`]; its blocks are decoded by a few threads into the block cache, where the
+//! reads find them. State is a guess per slot of a small table and may be overwritten or lost.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::tree::{NodeRef, Tree};
+
+/// Streams told apart; a power of two. More readers than this only lose some guesses.
+const SLOTS: usize = 64;
+
+/// How far decoding runs ahead: enough to keep all cores busy at 1 MiB blocks, small against the
+/// block cache that holds the result.
+const MAX_WINDOW_BYTES: u64 = 4 << 20;
+
+/// First window once a second read follows the first.
+const FIRST_WINDOW_BYTES: u64 = 256 << 10;
+
+/// Reads this close behind the expected place still belong to the stream: requests of one reader
+/// arrive out of order when several threads serve them.
+const SLACK_BYTES: u64 = 512 << 10;
+
+/// Jobs waiting at most; beyond that the readers decode for themselves.
+const MAX_QUEUED: usize = 256;
+
+#[derive(Clone, Copy, Debug)]
+struct Stream {
+    node: NodeRef,
+    /// Where the next read is expected.
+    next: u64,
+    window: u64,
+    /// Everything before this is decoded or on the way.
+    scheduled: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    node: NodeRef,
+    offset: u64,
+    len: u64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: Mutex<VecDeque<Job>>,
+    arrived: Condvar,
+}
+
+/// Detector of sequential readers and the threads that decode for them.
+#[derive(Debug)]
+pub(crate) struct ReadAhead {
+    streams: Vec<Mutex<Option<Stream>>>,
+    queue: Arc<Queue>,
+    block: u64,
+    enabled: bool,
+}
+
+impl ReadAhead {
+    /// Starts `workers` threads; with none, or where none can be started, nothing is decoded ahead.
+    pub(crate) fn new(tree: &Arc<dyn Tree>, workers: usize) -> Self {
+        let queue = Arc::new(Queue::default());
+        let block = u64::from(tree.block_size().max(4096));
+        let mut enabled = false;
+        for number in 0..workers {
+            let (queue, tree) = (Arc::clone(&queue), Arc::clone(tree));
+            let started = std::thread::Builder::new()
+                .name(format!("decode-{number}"))
+                .spawn(move || decode(&queue, tree.as_ref()));
+            enabled |= started.is_ok();
+        }
+        let streams = (0..SLOTS).map(|_| Mutex::new(None)).collect();
+        Self {
+            streams,
+            queue,
+            block,
+            enabled,
+        }
+    }
+
+    /// Notes a read of `[offset, offset + len)` and queues what should be decoded behind it.
+    pub(crate) fn before_read(&self, node: NodeRef, offset: u64, len: u64) {
+        if !self.enabled {
+            return;
+        }
+        let slot = (node.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize % SLOTS;
+        let Some(slot) = self.streams.get(slot) else {
+            return;
+        };
+        // A held lock means another read of the same stream is being noted: its guess is as good.
+        let Ok(mut stream) = slot.try_lock() else {
+            return;
+        };
+        let end = offset.saturating_add(len);
+        let (from, until) = match *stream {
+            Some(ref mut known) if known.node == node && is_next(known.next, offset) => {
+                known.window = (known.window * 2).clamp(FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES);
+                known.next = known.next.max(end);
+                let until = known.next.saturating_add(known.window) / self.block * self.block;
+                let from = known.scheduled.max(end.next_multiple_of(self.block));
+                known.scheduled = known.scheduled.max(until);
+                (from, until)
+            }
+            _ => {
+                let window = if offset == 0 {
+                    FIRST_WINDOW_BYTES / 2
+                } else {
+                    0
+                };
+                *stream = Some(Stream {
+                    node,
+                    next: end,
+                    window,
+                    scheduled: 0,
+                });
+                return;
+            }
+        };
+        drop(stream);
+        if from < until {
+            self.enqueue(node, from, until);
+        }
+    }
+
+    fn enqueue(&self, node: NodeRef, from: u64, until: u64) {
+        let mut jobs = self
+            .queue
+            .jobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut offset = from;
+        while offset < until && jobs.len() < MAX_QUEUED {
+            jobs.push_back(Job {
+                node,
+                offset,
+                len: self.block.min(until - offset),
+            });
+            self.queue.arrived.notify_one();
+            offset += self.block;
+        }
+    }
+}
+
+fn is_next(expected: u64, offset: u64) -> bool {
+    offset <= expected && expected - offset <= SLACK_BYTES
+        || offset > expected && offset - expected <= SLACK_BYTES
+}
+
+fn decode(queue: &Queue, tree: &dyn Tree) {
+    loop {
+        let mut jobs = queue.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = loop {
+            match jobs.pop_front() {
+                Some(job) => break job,
+                None => {
+                    jobs = queue
+                        .arrived
+                        .wait(jobs)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        };
+        drop(jobs);
+        tree.prefetch(job.node, job.offset, job.len);
+    }
+}
