@@ -1,1 +1,15 @@
-//! What the integration tests share: tiny images, running skiff, preconditions.
+//! What the integration tests share: preconditions, the ordinary user, running programs with a
+//! time limit, images to run, and pictures of trees to compare.
+//!
+//! The tests drive the real binary from outside and link nothing of the product, so that they can
+//! run on real Apptainer first: a test that fails there is wrong.
+
+pub mod command;
+pub mod image;
+pub mod program;
+pub mod pty;
+pub mod require;
+pub mod snapshot;
+pub mod sys;
+pub mod user;
+pub mod userland;

@@ -1,0 +1,4 @@
+//! The real binary, driven from outside.
+
+mod conformance;
+mod tidy;

@@ -1,0 +1,3 @@
+//! What tests run inside containers and on mounts.
+
+fn main() {}

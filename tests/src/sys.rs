@@ -1,0 +1,57 @@
+//! Mapping a file into memory, the one thing here that the standard library has no safe door to.
+#![allow(unsafe_code, reason = "mmap(2) has no safe interface")]
+
+use std::fs::File;
+use std::io;
+use std::ptr::NonNull;
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// A file mapped read-only. Files on the mounts under test never shrink: the images are read-only.
+#[derive(Debug)]
+pub struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping is read-only memory, valid until the drop, wherever it is read from.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; nothing writes to it.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps all of `file`; an empty file cannot be mapped.
+    ///
+    /// # Errors
+    /// Those of mmap(2).
+    pub fn of(file: &File) -> io::Result<Self> {
+        let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        // SAFETY: a fresh private mapping at an address of the kernel's choice aliases nothing.
+        let start = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ,
+                MapFlags::PRIVATE,
+                file,
+                0,
+            )?
+        };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self { start, len })
+    }
+
+    /// The bytes; reading one that the file system cannot deliver raises SIGBUS.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `start..start+len` is mapped readable until `self` is dropped.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is the one mapped in `of`, and `bytes` borrows from `self`.
+        let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
