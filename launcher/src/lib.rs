@@ -6,5 +6,6 @@
 //!                            RootfsProvider hands over the mounted tree
 //! ```
 
+pub mod holder;
 pub mod request;
 pub mod rootfs;

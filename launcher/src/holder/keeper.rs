@@ -1,0 +1,519 @@
+//! The holder's own life: mount, lend, restart the server, linger, leave.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, OpenTreeFlags, UnmountFlags};
+use rustix::net::sockopt::Timeout;
+use rustix::net::{SocketFlags, accept_with};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::thread::UnshareFlags;
+
+use super::key::HolderKey;
+use super::protocol::{self, Message};
+use super::runtime_dir::RuntimeDir;
+use super::{DEFAULT_LINGER, HOLDER_NAME, LINGER_VARIABLE, SERVER_NAME, client, sys};
+use crate::rootfs::BindPoint;
+
+/// How long a connected launch may take to say what it wants.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A server that lived shorter than this counts as not started.
+const SHORT_LIFE: Duration = Duration::from_millis(200);
+
+/// Pause before a server that keeps dying at once is started again: doubles up to a second.
+const MAX_RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the holder keeps mounted; the program implements it over its file system.
+pub trait Backend {
+    /// Mounts the image on the directory `target`, in the current namespaces.
+    ///
+    /// # Errors
+    /// Worded for the user.
+    fn mount(&mut self, target: &Path) -> io::Result<()>;
+
+    /// Serves the mount in a process of its own until it is gone from all namespaces.
+    fn serve(&mut self, server: ServerStart);
+}
+
+/// What a new server is given.
+#[derive(Debug)]
+pub struct ServerStart {
+    /// Line to the holder, for [`super::control::obey`].
+    pub control: OwnedFd,
+    /// Views that exist already, in the order of their numbers.
+    pub views: Vec<Vec<BindPoint>>,
+    /// Another server died: have its requests sent again.
+    pub restarted: bool,
+    /// Root of the mount in the holder's namespace, opened with `O_PATH`. It keeps the mount: to be
+    /// closed when the holder is gone.
+    pub root: OwnedFd,
+}
+
+/// What a starter sent to the process it started.
+#[derive(Debug)]
+pub struct Summons {
+    /// Path of the image, for people.
+    pub image_path: PathBuf,
+    /// The image.
+    pub image: OwnedFd,
+    key: HolderKey,
+    runtime_dir: PathBuf,
+    listener: OwnedFd,
+    /// The starter waits here for what it asked.
+    first: OwnedFd,
+}
+
+/// Reads the summons from standard input and leaves the starter's session: the calling process
+/// ends, a child of its goes on.
+///
+/// # Errors
+/// When standard input is not a starter's socket.
+pub fn accept_summons() -> io::Result<Summons> {
+    let first = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    let Some((
+        Message::Start {
+            key,
+            runtime_dir,
+            image,
+        },
+        descriptors,
+    )) = protocol::receive(&first)?
+    else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "started by hand",
+        ));
+    };
+    let [image_file, listener]: [OwnedFd; 2] = descriptors
+        .try_into()
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "descriptors are missing"))?;
+    rustix::process::setsid()?;
+    Ok(Summons {
+        image_path: image,
+        image: image_file,
+        key: HolderKey::from_text(key),
+        runtime_dir,
+        listener,
+        first,
+    })
+}
+
+/// Splits into the process that the starter waits for and the holder proper: `true` in the latter.
+///
+/// # Errors
+/// What fork(2) reports.
+pub fn detach() -> io::Result<bool> {
+    Ok(sys::fork()?.is_none())
+}
+
+impl Summons {
+    /// Tells the starter that nothing will come of it.
+    pub fn refuse(self, reason: &str) {
+        if let Ok(directory) = RuntimeDir::open_at(&self.runtime_dir) {
+            directory.remove(&self.key.socket_name());
+        }
+        answer_failure(&self.first, reason);
+        // Others may have queued meanwhile; they would fail in the same way, or get EOF and retry.
+        drop(self.listener);
+    }
+}
+
+/// Keeps the image of `summons` mounted for all who ask, until nobody has for a while.
+///
+/// # Errors
+/// When it cannot be mounted (the starter has been told), or when waiting fails.
+pub fn keep(summons: Summons, backend: &mut dyn Backend) -> io::Result<()> {
+    set_name(HOLDER_NAME);
+    rustix::process::chdir("/")?;
+    let directory = RuntimeDir::open_at(&summons.runtime_dir)?;
+    let user_namespace = match enter_namespaces()
+        .and_then(|namespace| backend.mount(directory.path()).map(|()| namespace))
+    {
+        Ok(namespace) => namespace,
+        Err(error) => {
+            summons.refuse(&error.to_string());
+            return Err(error);
+        }
+    };
+    let Summons {
+        key,
+        listener,
+        first,
+        ..
+    } = summons;
+    rustix::io::ioctl_fionbio(&listener, true)?;
+    let mut keeper = Keeper {
+        socket_name: key.socket_name(),
+        key,
+        directory,
+        listener: Some(listener),
+        user_namespace,
+        backend,
+        server: None,
+        views: Vec::new(),
+        launched: Vec::new(),
+        linger: linger(),
+        restart_pause: Duration::ZERO,
+    };
+    keeper.start_server(false)?;
+    keeper.answer(&first);
+    drop(first);
+    keeper.run()
+}
+
+fn linger() -> Duration {
+    std::env::var(LINGER_VARIABLE)
+        .ok()
+        .and_then(|text| text.trim().parse::<f64>().ok())
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .unwrap_or(DEFAULT_LINGER)
+}
+
+/// New mount namespace, for an ordinary user in a new user namespace with the own ids alone.
+fn enter_namespaces() -> io::Result<Option<OwnedFd>> {
+    let uid = rustix::process::geteuid().as_raw();
+    let gid = rustix::process::getegid().as_raw();
+    let namespace = if uid == 0 && unshare(UnshareFlags::NEWNS).is_ok() {
+        None
+    } else {
+        unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).map_err(|errno| {
+            let text = format!(
+                "cannot create a user namespace: {errno}; `skiff doctor` names the setting that allows it"
+            );
+            io::Error::new(io::Error::from(errno).kind(), text)
+        })?;
+        std::fs::write("/proc/self/setgroups", "deny")?;
+        std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+        std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Some(rustix::fs::open(
+            "/proc/self/ns/user",
+            flags,
+            Mode::empty(),
+        )?)
+    };
+    // Mounts that the host lets go of must not be kept busy here, and ours must not show there.
+    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", flags)?;
+    Ok(namespace)
+}
+
+fn unshare(flags: UnshareFlags) -> Result<(), Errno> {
+    sys::unshare(flags)
+}
+
+/// Takes the calling process (a new server) out of the namespace that the mount is in, so that the
+/// mount ends with the holder and the containers and not with the server, which waits for its end.
+/// Returns the mount's root.
+fn leave_mount(target: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(target, flags, Mode::empty())?;
+    unshare(UnshareFlags::NEWNS)?;
+    rustix::mount::unmount(target, UnmountFlags::DETACH)?;
+    Ok(root)
+}
+
+struct Server {
+    pid: Pid,
+    pidfd: OwnedFd,
+    control: OwnedFd,
+    started: Instant,
+}
+
+struct View {
+    points: Vec<BindPoint>,
+    root: OwnedFd,
+}
+
+struct Keeper<'a> {
+    key: HolderKey,
+    socket_name: String,
+    directory: RuntimeDir,
+    /// `None` once the holder has said good-bye.
+    listener: Option<OwnedFd>,
+    user_namespace: Option<OwnedFd>,
+    backend: &'a mut dyn Backend,
+    server: Option<Server>,
+    views: Vec<View>,
+    /// pidfds of the processes that joined and still live.
+    launched: Vec<OwnedFd>,
+    linger: Duration,
+    restart_pause: Duration,
+}
+
+impl Keeper<'_> {
+    fn run(&mut self) -> io::Result<()> {
+        let mut idle_since = self.launched.is_empty().then(Instant::now);
+        loop {
+            let timeout = idle_since.map(|since| self.linger.saturating_sub(since.elapsed()));
+            if timeout == Some(Duration::ZERO) && self.leave()? {
+                return Ok(());
+            }
+            let ready = self.wait(timeout)?;
+            if ready.server_ended {
+                self.reap_and_restart()?;
+            }
+            self.launched = std::mem::take(&mut self.launched)
+                .into_iter()
+                .zip(ready.launched_ended)
+                .filter_map(|(pidfd, ended)| (!ended).then_some(pidfd))
+                .collect();
+            if ready.knock {
+                self.accept_all();
+            }
+            if !self.launched.is_empty() {
+                idle_since = None;
+            } else if idle_since.is_none() || ready.knock {
+                idle_since = Some(Instant::now());
+            }
+        }
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> io::Result<Ready> {
+        let mut watched = Vec::with_capacity(2 + self.launched.len());
+        watched.extend(
+            self.listener
+                .as_ref()
+                .map(|fd| PollFd::new(fd, PollFlags::IN)),
+        );
+        watched.extend(
+            self.server
+                .as_ref()
+                .map(|server| PollFd::new(&server.pidfd, PollFlags::IN)),
+        );
+        let fixed = watched.len();
+        watched.extend(
+            self.launched
+                .iter()
+                .map(|fd| PollFd::new(fd, PollFlags::IN)),
+        );
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        });
+        match poll(&mut watched, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let mut events = watched.iter().map(|fd| !fd.revents().is_empty());
+        let knock = self.listener.is_some() && events.next().unwrap_or(false);
+        let server_ended = self.server.is_some() && events.next().unwrap_or(false);
+        let launched_ended = watched[fixed..]
+            .iter()
+            .map(|fd| !fd.revents().is_empty())
+            .collect();
+        Ok(Ready {
+            knock,
+            server_ended,
+            launched_ended,
+        })
+    }
+
+    fn accept_all(&mut self) {
+        let Some(listener) = self.listener.as_ref() else {
+            return;
+        };
+        let mut waiting = Vec::new();
+        while let Ok(connection) = accept_with(listener, SocketFlags::CLOEXEC) {
+            waiting.push(connection);
+        }
+        for connection in waiting {
+            self.answer(&connection);
+        }
+    }
+
+    /// Answers one launch; what goes wrong with it is its own trouble, not the holder's.
+    fn answer(&mut self, connection: &OwnedFd) {
+        if let Err(error) = self.try_answer(connection) {
+            answer_failure(connection, &error.to_string());
+        }
+    }
+
+    fn try_answer(&mut self, connection: &OwnedFd) -> io::Result<()> {
+        let peer = client::check_peer(connection)?;
+        // While it waits for our answer its number cannot be used anew.
+        let pidfd = rustix::process::pidfd_open(peer, PidfdFlags::empty())?;
+        rustix::net::sockopt::set_socket_timeout(connection, Timeout::Recv, Some(REQUEST_TIMEOUT))?;
+        let Some((message, _)) = protocol::receive(connection)? else {
+            return Ok(());
+        };
+        match message {
+            Message::Join { key, points } => {
+                self.check_key(&key)?;
+                let tree = self.tree_with(points)?;
+                let mut descriptors = vec![tree.as_fd()];
+                descriptors.extend(self.user_namespace.as_ref().map(AsFd::as_fd));
+                protocol::send(connection.as_fd(), &Message::Joined, &descriptors)?;
+                self.launched.push(pidfd);
+                Ok(())
+            }
+            Message::Statistics { key } => {
+                self.check_key(&key)?;
+                let figures = self.ask_server(&Message::Statistics { key: String::new() })?;
+                protocol::send(connection.as_fd(), &figures.0, &[])
+            }
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a request to a holder",
+            )),
+        }
+    }
+
+    fn check_key(&self, key: &str) -> io::Result<()> {
+        if key == self.key.text() {
+            Ok(())
+        } else {
+            Err(io::Error::other(
+                "this socket serves another image with the same short name",
+            ))
+        }
+    }
+
+    /// A detached mount of the view with `points`.
+    fn tree_with(&mut self, mut points: Vec<BindPoint>) -> io::Result<OwnedFd> {
+        points.sort();
+        points.dedup();
+        let known = self.views.iter().position(|view| view.points == points);
+        let number = match known {
+            Some(number) => number,
+            None => {
+                let request = Message::AddView {
+                    points: points.clone(),
+                };
+                let (answer, descriptors) = self.ask_server(&request)?;
+                let root = match (answer, descriptors.into_iter().next()) {
+                    (Message::ViewAdded, Some(root)) => root,
+                    (Message::Failed { reason }, _) => return Err(io::Error::other(reason)),
+                    _ => return Err(io::ErrorKind::InvalidData.into()),
+                };
+                self.views.push(View { points, root });
+                self.views.len() - 1
+            }
+        };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        Ok(rustix::mount::open_tree(
+            &self.views[number].root,
+            "",
+            flags,
+        )?)
+    }
+
+    /// Sends `request` to the server and waits for its answer, through deaths of servers.
+    fn ask_server(&mut self, request: &Message) -> io::Result<(Message, Vec<OwnedFd>)> {
+        for _ in 0..MAX_ASK_TRIES {
+            let Some(server) = self.server.as_ref() else {
+                return Err(io::Error::other("the image's server is gone"));
+            };
+            let answer = protocol::send(server.control.as_fd(), request, &[])
+                .and_then(|()| protocol::receive(&server.control));
+            match answer {
+                Ok(Some(answer)) => return Ok(answer),
+                // Only a dead server closes its end.
+                Ok(None) | Err(_) => self.reap_and_restart()?,
+            }
+        }
+        Err(io::Error::other("the image's server keeps dying"))
+    }
+
+    fn start_server(&mut self, restarted: bool) -> io::Result<()> {
+        let (own, theirs) = protocol::socket_pair()?;
+        let views = self.views.iter().map(|view| view.points.clone()).collect();
+        match sys::fork()? {
+            Some(pid) => {
+                drop(theirs);
+                let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+                self.server = Some(Server {
+                    pid,
+                    pidfd,
+                    control: own,
+                    started: Instant::now(),
+                });
+                Ok(())
+            }
+            None => {
+                drop(own);
+                // What only the holder may keep: a launch that waits must see it end.
+                self.listener = None;
+                self.server = None;
+                self.launched.clear();
+                self.views.clear();
+                set_name(SERVER_NAME);
+                let served = leave_mount(self.directory.path()).map(|root| {
+                    self.backend.serve(ServerStart {
+                        control: theirs,
+                        views,
+                        restarted,
+                        root,
+                    });
+                });
+                sys::exit_now(i32::from(served.is_err()))
+            }
+        }
+    }
+
+    fn reap_and_restart(&mut self) -> io::Result<()> {
+        if let Some(server) = self.server.take() {
+            // Closing the line first: a server that is merely deaf must not be waited for.
+            drop(server.control);
+            // It may be dead already, which is the usual case.
+            let _dead = rustix::process::pidfd_send_signal(&server.pidfd, Signal::KILL);
+            rustix::process::waitpid(Some(server.pid), WaitOptions::empty())?;
+            self.restart_pause = if server.started.elapsed() < SHORT_LIFE {
+                (self.restart_pause * 2).clamp(Duration::from_millis(1), MAX_RESTART_PAUSE)
+            } else {
+                Duration::ZERO
+            };
+            std::thread::sleep(self.restart_pause);
+        }
+        self.start_server(true)
+    }
+
+    /// Ends the holder's service unless someone knocked at the last moment: `true` when done.
+    fn leave(&mut self) -> io::Result<bool> {
+        // Under the lock nobody can be about to start a holder, and whoever connected before is
+        // in the queue.
+        let lock = self.directory.lock()?;
+        self.accept_all();
+        if !self.launched.is_empty() {
+            return Ok(false);
+        }
+        self.directory.remove(&self.socket_name);
+        self.listener = None;
+        drop(lock);
+        Ok(true)
+    }
+}
+
+/// Servers that one request may outlive.
+const MAX_ASK_TRIES: usize = 100;
+
+struct Ready {
+    knock: bool,
+    server_ended: bool,
+    launched_ended: Vec<bool>,
+}
+
+fn answer_failure(connection: &OwnedFd, reason: &str) {
+    let failed = Message::Failed {
+        reason: reason.to_owned(),
+    };
+    // The launch may be gone: then nobody is left to tell.
+    let _gone = protocol::send(connection.as_fd(), &failed, &[]);
+}
+
+fn set_name(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // Only for people who look at process lists.
+        let _cosmetic = rustix::thread::set_name(&name);
+    }
+}
