@@ -243,4 +243,7 @@ pub trait Tree: Send + Sync + std::fmt::Debug {
 
     /// Figures for statfs(2).
     fn stat(&self) -> TreeStat;
+
+    /// Bytes read from the image's source so far, by this process.
+    fn source_bytes_read(&self) -> u64;
 }

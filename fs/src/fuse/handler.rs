@@ -4,6 +4,7 @@
 //! the read-ahead state is a hint and may be lost.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use rustix::io::Errno;
@@ -61,6 +62,7 @@ pub struct FileSystem {
     /// Inode numbers of extra nodes start above this.
     last_image_ino: u64,
     has_xattrs: bool,
+    requests: AtomicU64,
 }
 
 /// What a thread reuses from request to request.
@@ -115,7 +117,18 @@ impl FileSystem {
             last_image_ino: stat.inodes,
             has_xattrs: tree.has_xattrs(),
             tree,
+            requests: AtomicU64::new(0),
         }
+    }
+
+    /// The tree behind the answers.
+    pub fn tree(&self) -> &dyn Tree {
+        self.tree.as_ref()
+    }
+
+    /// Requests of the kernel answered so far by this server.
+    pub fn request_count(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Adds the view with `points` and returns its number: one more than the last.
@@ -144,6 +157,7 @@ impl FileSystem {
         replier: Replier<'_>,
     ) -> Result<(), Errno> {
         scratch.body.clear();
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let unique = request.unique;
         let outcome = match request.opcode {
             opcode::FORGET | opcode::BATCH_FORGET | opcode::NOTIFY_REPLY => return Ok(()),

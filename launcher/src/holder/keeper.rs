@@ -17,17 +17,12 @@ use rustix::thread::UnshareFlags;
 use super::key::HolderKey;
 use super::protocol::{self, Message};
 use super::runtime_dir::RuntimeDir;
+use super::supervise::{RestartPause, set_name};
 use super::{DEFAULT_LINGER, HOLDER_NAME, LINGER_VARIABLE, SERVER_NAME, client, sys};
 use crate::rootfs::BindPoint;
 
 /// How long a connected launch may take to say what it wants.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A server that lived shorter than this counts as not started.
-const SHORT_LIFE: Duration = Duration::from_millis(200);
-
-/// Pause before a server that keeps dying at once is started again: doubles up to a second.
-const MAX_RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the holder keeps mounted; the program implements it over its file system.
 pub trait Backend {
@@ -37,8 +32,11 @@ pub trait Backend {
     /// Worded for the user.
     fn mount(&mut self, target: &Path) -> io::Result<()>;
 
-    /// Serves the mount in a process of its own until it is gone from all namespaces.
-    fn serve(&mut self, server: ServerStart);
+    /// Serves the mount, in a process of its own, until it is gone from all namespaces.
+    ///
+    /// # Errors
+    /// When it cannot go on; the holder then starts another server.
+    fn serve(&mut self, server: ServerStart) -> io::Result<()>;
 }
 
 /// What a new server is given.
@@ -60,8 +58,7 @@ pub struct ServerStart {
 pub struct Summons {
     /// Path of the image, for people.
     pub image_path: PathBuf,
-    /// The image.
-    pub image: OwnedFd,
+    image: Option<OwnedFd>,
     key: HolderKey,
     runtime_dir: PathBuf,
     listener: OwnedFd,
@@ -75,6 +72,9 @@ pub struct Summons {
 /// # Errors
 /// When standard input is not a starter's socket.
 pub fn accept_summons() -> io::Result<Summons> {
+    // What the starter's caller left open for the program (pipes, a launcher's sockets) must end
+    // with the program and not with us.
+    sys::close_from(3)?;
     let first = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
@@ -98,7 +98,7 @@ pub fn accept_summons() -> io::Result<Summons> {
     rustix::process::setsid()?;
     Ok(Summons {
         image_path: image,
-        image: image_file,
+        image: Some(image_file),
         key: HolderKey::from_text(key),
         runtime_dir,
         listener,
@@ -115,6 +115,16 @@ pub fn detach() -> io::Result<bool> {
 }
 
 impl Summons {
+    /// The opened image; once.
+    ///
+    /// # Errors
+    /// When it has been taken.
+    pub fn take_image(&mut self) -> io::Result<OwnedFd> {
+        self.image
+            .take()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     /// Tells the starter that nothing will come of it.
     pub fn refuse(self, reason: &str) {
         if let Ok(directory) = RuntimeDir::open_at(&self.runtime_dir) {
@@ -161,7 +171,7 @@ pub fn keep(summons: Summons, backend: &mut dyn Backend) -> io::Result<()> {
         views: Vec::new(),
         launched: Vec::new(),
         linger: linger(),
-        restart_pause: Duration::ZERO,
+        pause: RestartPause::default(),
     };
     keeper.start_server(false)?;
     keeper.answer(&first);
@@ -246,7 +256,7 @@ struct Keeper<'a> {
     /// pidfds of the processes that joined and still live.
     launched: Vec<OwnedFd>,
     linger: Duration,
-    restart_pause: Duration,
+    pause: RestartPause,
 }
 
 impl Keeper<'_> {
@@ -448,13 +458,13 @@ impl Keeper<'_> {
                 self.launched.clear();
                 self.views.clear();
                 set_name(SERVER_NAME);
-                let served = leave_mount(self.directory.path()).map(|root| {
+                let served = leave_mount(self.directory.path()).and_then(|root| {
                     self.backend.serve(ServerStart {
                         control: theirs,
                         views,
                         restarted,
                         root,
-                    });
+                    })
                 });
                 sys::exit_now(i32::from(served.is_err()))
             }
@@ -467,13 +477,14 @@ impl Keeper<'_> {
             drop(server.control);
             // It may be dead already, which is the usual case.
             let _dead = rustix::process::pidfd_send_signal(&server.pidfd, Signal::KILL);
-            rustix::process::waitpid(Some(server.pid), WaitOptions::empty())?;
-            self.restart_pause = if server.started.elapsed() < SHORT_LIFE {
-                (self.restart_pause * 2).clamp(Duration::from_millis(1), MAX_RESTART_PAUSE)
-            } else {
-                Duration::ZERO
-            };
-            std::thread::sleep(self.restart_pause);
+            let ended = rustix::process::waitpid(Some(server.pid), WaitOptions::empty())?;
+            if ended.is_some_and(|(_, status)| status.exit_status() == Some(0)) {
+                // It ends well only when the kernel says that the connection is no more: an
+                // administrator aborted it. Newcomers shall get a fresh one.
+                self.directory.remove(&self.socket_name);
+                return Err(io::Error::other("the connection to the kernel was aborted"));
+            }
+            self.pause.after(server.started.elapsed());
         }
         self.start_server(true)
     }
@@ -509,11 +520,4 @@ fn answer_failure(connection: &OwnedFd, reason: &str) {
     };
     // The launch may be gone: then nobody is left to tell.
     let _gone = protocol::send(connection.as_fd(), &failed, &[]);
-}
-
-fn set_name(name: &str) {
-    if let Ok(name) = std::ffi::CString::new(name) {
-        // Only for people who look at process lists.
-        let _cosmetic = rustix::thread::set_name(&name);
-    }
 }

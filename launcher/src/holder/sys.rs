@@ -41,3 +41,15 @@ pub(crate) fn exit_now(status: i32) -> ! {
     // SAFETY: _exit does not return and touches no memory of ours.
     unsafe { libc::_exit(status) }
 }
+
+/// Closes every descriptor from `first` on. Only at the start of a process, before anything that
+/// owns a descriptor exists.
+pub(crate) fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: no value of this process owns a descriptor yet, so none is pulled from under it.
+    let result = unsafe { libc::close_range(first, libc::c_uint::MAX, 0) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,166 @@
+//! `skiff mount IMAGE DIR` and `skiff umount DIR`: an image to look at, outside of any container.
+//!
+//! Root mounts by mount(2); an ordinary user through the set-uid helper fusermount3, since only it
+//! may mount outside a user namespace.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
+};
+use skiff_fs::fuse::handler::{Owners, RootLayout};
+use skiff_fs::image::Image;
+use skiff_launcher::holder::{HOLDER_NAME, supervise};
+
+use crate::wire::FuseBackend;
+
+/// Helpers in the order they are tried: the second is what older systems have.
+const HELPERS: [&str; 2] = ["fusermount3", "fusermount"];
+
+/// Variable by which the helper learns on which descriptor to send the device.
+const HELPER_SOCKET_VARIABLE: &str = "_FUSE_COMMFD";
+
+/// Arguments of `mount`.
+#[derive(clap::Args, Debug)]
+pub struct MountArgs {
+    /// Image to mount: SIF or squashfs file
+    pub image: PathBuf,
+    /// Existing directory to mount it on
+    pub directory: PathBuf,
+    /// Serve in the foreground until unmounted
+    #[arg(short, long)]
+    pub foreground: bool,
+}
+
+/// Arguments of `umount`.
+#[derive(clap::Args, Debug)]
+pub struct UmountArgs {
+    /// Directory that an image is mounted on
+    pub directory: PathBuf,
+    /// Detach even if it is in use; it goes when the last user does
+    #[arg(short, long)]
+    pub lazy: bool,
+}
+
+/// Mounts, and returns while a process in the background serves.
+///
+/// # Errors
+/// Whatever keeps the image from being mounted.
+pub fn mount(args: &MountArgs) -> anyhow::Result<()> {
+    let image = Image::open(&args.image)?;
+    let directory = std::fs::canonicalize(&args.directory)
+        .with_context(|| format!("mount point {}", args.directory.display()))?;
+    if !directory.is_dir() {
+        bail!("mount point {} is not a directory", directory.display());
+    }
+    let mut backend = FuseBackend::new(image, Owners::Recorded, RootLayout::Image);
+    if rustix::process::geteuid().is_root() {
+        backend.mount_at(&directory)?;
+    } else {
+        backend.check()?;
+        let device = mount_by_helper(&args.image, &directory)?;
+        backend.adopt(device).context("taking over the mount")?;
+    }
+    if !args.foreground && !supervise::into_background()? {
+        return Ok(());
+    }
+    supervise::set_name(HOLDER_NAME);
+    supervise::supervise(&mut |restarted| backend.serve_plain(restarted))?;
+    Ok(())
+}
+
+/// Unmounts what [`mount`] mounted.
+///
+/// # Errors
+/// What umount(2) or the helper say.
+pub fn umount(args: &UmountArgs) -> anyhow::Result<()> {
+    let directory = &args.directory;
+    if rustix::process::geteuid().is_root() {
+        let flags = if args.lazy {
+            rustix::mount::UnmountFlags::DETACH
+        } else {
+            rustix::mount::UnmountFlags::NOFOLLOW
+        };
+        return rustix::mount::unmount(directory, flags)
+            .with_context(|| format!("unmounting {}", directory.display()));
+    }
+    for helper in HELPERS {
+        let mut command = Command::new(helper);
+        command.arg("-u");
+        if args.lazy {
+            command.arg("-z");
+        }
+        match command.arg("--").arg(directory).status() {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(_) => bail!("{helper} did not unmount {}", directory.display()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("running {helper}")),
+        }
+    }
+    bail!(no_helper())
+}
+
+fn no_helper() -> String {
+    "fusermount3 is needed to mount outside a container and was not found in PATH: \
+     install the package fuse3, or look at the image with `skiff shell`"
+        .into()
+}
+
+/// Has the helper mount `directory`; returns the device that it sends.
+fn mount_by_helper(image: &Path, directory: &Path) -> anyhow::Result<OwnedFd> {
+    let options = format!("ro,nosuid,nodev,subtype=skiff,fsname={}", escaped(image));
+    for helper in HELPERS {
+        let (own, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::empty(),
+            None,
+        )?;
+        rustix::io::fcntl_setfd(&own, rustix::io::FdFlags::CLOEXEC)?;
+        let child = Command::new(helper)
+            .args(["-o", &options, "--"])
+            .arg(directory)
+            .env(HELPER_SOCKET_VARIABLE, theirs.as_raw_fd().to_string())
+            .stdin(Stdio::null())
+            .spawn();
+        drop(theirs);
+        let mut child = match child {
+            Ok(child) => child,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| format!("running {helper}")),
+        };
+        let device = receive_device(&own);
+        let status = child.wait()?;
+        return match device? {
+            Some(device) if status.success() => Ok(device),
+            _ => bail!("{helper} did not mount {}: {status}", directory.display()),
+        };
+    }
+    bail!(no_helper())
+}
+
+/// A comma would end the option, and a backslash begins an escape (fusermount3(1)).
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace('\\', "\\\\").replace(',', "\\,")
+}
+
+fn receive_device(socket: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0; 1];
+    rustix::net::recvmsg(
+        socket.as_fd(),
+        &mut [io::IoSliceMut::new(&mut byte)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    Ok(control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
+        _ => None,
+    }))
+}

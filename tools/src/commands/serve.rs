@@ -1,0 +1,40 @@
+//! `skiff serve IMAGE`: the holder. Started by other skiff processes, never by hand.
+
+use std::process::ExitCode;
+
+use skiff_fs::fuse::handler::RootLayout;
+use skiff_launcher::holder::keeper;
+
+use crate::wire::{self, FuseBackend};
+
+/// Runs the holder of the image that the starter sends. Nobody reads its words: a failure is told
+/// to the starter, or found by the next launch.
+pub fn run() -> ExitCode {
+    let Ok(mut summons) = keeper::accept_summons() else {
+        return ExitCode::from(255);
+    };
+    match keeper::detach() {
+        Ok(true) => {}
+        Ok(false) => return ExitCode::SUCCESS,
+        Err(error) => {
+            summons.refuse(&format!("fork: {error}"));
+            return ExitCode::from(255);
+        }
+    }
+    let image = summons
+        .take_image()
+        .and_then(|file| wire::image_of_starter(file, &summons.image_path));
+    let image = match image {
+        Ok(image) => image,
+        Err(error) => {
+            summons.refuse(&error.to_string());
+            return ExitCode::from(255);
+        }
+    };
+    let owners = FuseBackend::container_owners();
+    let mut backend = FuseBackend::new(image, owners, RootLayout::Views);
+    match keeper::keep(summons, &mut backend) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(255),
+    }
+}

@@ -1,0 +1,234 @@
+//! Joins the file system to the launcher: the only place that knows both.
+//!
+//! [`Provider`] is what a launch asks for its root; [`FuseBackend`] is what the holder, a process
+//! of the same program, keeps mounted for it.
+
+use std::error::Error;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+use skiff_fs::format::squashfs::SquashfsOptions;
+use skiff_fs::fuse::connection;
+use skiff_fs::fuse::handler::{FileSystem, Owners, RootLayout};
+use skiff_fs::fuse::session;
+use skiff_fs::image::Image;
+use skiff_fs::view::Point;
+use skiff_launcher::holder::client::{self, Target};
+use skiff_launcher::holder::control::{self, ServerControl};
+use skiff_launcher::holder::keeper::{Backend, ServerStart};
+use skiff_launcher::holder::key::HolderKey;
+use skiff_launcher::rootfs::{BindPoint, BindPointKind, Rootfs, RootfsProvider};
+
+/// Threads that answer the kernel, and threads that decode ahead, at most: one per core, but
+/// metadata-bound readers gain nothing from more than a few.
+const MAX_THREADS: usize = 16;
+
+/// Gives launches the mounted tree of `image`, through its holder.
+#[derive(Debug)]
+pub struct Provider<'a> {
+    image: &'a Image,
+}
+
+impl<'a> Provider<'a> {
+    /// A provider of the tree of `image`.
+    pub const fn new(image: &'a Image) -> Self {
+        Self { image }
+    }
+}
+
+/// The key under which launches share the mount of `image`.
+///
+/// # Errors
+/// When the image or /proc cannot be looked at.
+pub fn holder_key(image: &Image) -> io::Result<HolderKey> {
+    HolderKey::new(&image.file().metadata()?, image.offset())
+}
+
+impl RootfsProvider for Provider<'_> {
+    fn provide(&mut self, points: &[BindPoint]) -> Result<Rootfs, Box<dyn Error + Send + Sync>> {
+        let target = Target {
+            key: holder_key(self.image)?,
+            image: self.image.file().as_fd(),
+            path: self.image.path(),
+            program: PathBuf::from("/proc/self/exe"),
+        };
+        Ok(client::join(&target, points)?)
+    }
+}
+
+/// One connection to the kernel with everything a new server needs to answer on it.
+#[derive(Debug)]
+pub struct FuseBackend {
+    image: Image,
+    owners: Owners,
+    layout: RootLayout,
+    /// One per thread; empty before the mount.
+    devices: Vec<OwnedFd>,
+    /// Requests of a dead server can be had again.
+    resend: bool,
+}
+
+impl FuseBackend {
+    /// Will serve `image`.
+    pub const fn new(image: Image, owners: Owners, layout: RootLayout) -> Self {
+        Self { image, owners, layout, devices: Vec::new(), resend: false }
+    }
+
+    /// Owners as a container shows them: an ordinary user sees all files as his own, since his user
+    /// namespace has no other ids; for root they are what the image says.
+    pub fn container_owners() -> Owners {
+        let uid = rustix::process::geteuid();
+        if uid.is_root() {
+            Owners::Recorded
+        } else {
+            Owners::All { uid: uid.as_raw(), gid: rustix::process::getegid().as_raw() }
+        }
+    }
+
+    /// Takes `device`, whose connection is mounted, through the handshake and opens its siblings.
+    ///
+    /// # Errors
+    /// What the kernel reports.
+    pub fn adopt(&mut self, device: OwnedFd) -> io::Result<()> {
+        let negotiated = connection::handshake(device.as_fd())?;
+        self.resend = negotiated.resend;
+        // The holder keeps every device open: closing one would end the requests taken from it.
+        let siblings = (1..thread_count().max(2))
+            .map_while(|_| connection::clone_device(device.as_fd()).ok())
+            .collect::<Vec<_>>();
+        self.devices = std::iter::once(device).chain(siblings).collect();
+        Ok(())
+    }
+
+    /// Checks that the image can be served, before anything is mounted.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> io::Result<()> {
+        self.image.tree(&SquashfsOptions::default()).map(drop).map_err(io::Error::other)
+    }
+
+    /// Whether the kernel must judge accesses: where files keep their owners and users other than
+    /// the image's may come by.
+    fn enforce_permissions(&self) -> bool {
+        self.owners == Owners::Recorded
+    }
+
+    /// Mounts on `target` by mount(2).
+    ///
+    /// # Errors
+    /// Worded for the user.
+    pub fn mount_at(&mut self, target: &Path) -> io::Result<()> {
+        self.check()?;
+        let device = connection::open_device()?;
+        let path = self.image.path();
+        connection::mount(device.as_fd(), target, path, self.enforce_permissions()).map_err(
+            |error| {
+                let text = format!("mounting {}: {error}; see `skiff doctor`", path.display());
+                io::Error::new(error.kind(), text)
+            },
+        )?;
+        self.adopt(device)
+    }
+
+    /// The answers, in a process that is to serve.
+    fn file_system(&self) -> io::Result<Arc<FileSystem>> {
+        let tree = self.image.tree(&SquashfsOptions::default()).map_err(io::Error::other)?;
+        Ok(Arc::new(FileSystem::new(tree, self.owners, self.layout, thread_count())))
+    }
+
+    /// Serves until the mount is gone.
+    ///
+    /// # Errors
+    /// When the image or a device fails.
+    pub fn serve_plain(&self, restarted: bool) -> io::Result<()> {
+        let file_system = self.file_system()?;
+        self.run(&file_system, restarted)
+    }
+
+    fn run(&self, file_system: &Arc<FileSystem>, restarted: bool) -> io::Result<()> {
+        let devices =
+            self.devices.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>()?;
+        if let (true, true, Some(device)) = (restarted, self.resend, devices.first()) {
+            connection::resend(device.as_fd())?;
+        }
+        session::serve(file_system, devices)
+    }
+
+    fn serve_views(&self, start: ServerStart) -> io::Result<()> {
+        let ServerStart { control, views, restarted, root } = start;
+        let file_system = self.file_system()?;
+        for points in views {
+            file_system.add_view(&to_view_points(&points)).map_err(io::Error::other)?;
+        }
+        let mut server = ViewServer { file_system: Arc::clone(&file_system), root };
+        std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || control::obey(&control, &mut server))?;
+        self.run(&file_system, restarted)
+    }
+}
+
+impl Backend for FuseBackend {
+    fn mount(&mut self, target: &Path) -> io::Result<()> {
+        self.mount_at(target)
+    }
+
+    fn serve(&mut self, server: ServerStart) -> io::Result<()> {
+        self.serve_views(server)
+    }
+}
+
+/// What a server does for its holder; lives as long as the holder does.
+struct ViewServer {
+    file_system: Arc<FileSystem>,
+    /// Root of the mount in the holder's namespace.
+    root: OwnedFd,
+}
+
+impl ServerControl for ViewServer {
+    fn add_view(&mut self, points: &[BindPoint]) -> io::Result<OwnedFd> {
+        let index = self.file_system.add_view(&to_view_points(points)).map_err(io::Error::other)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // The kernel asks for this name at once, and the session's threads of this very process
+        // answer: should the process die meanwhile, so does the question.
+        Ok(rustix::fs::openat(&self.root, index.get().to_string(), flags, Mode::empty())?)
+    }
+
+    fn statistics(&mut self) -> String {
+        serde_json::json!({
+            "requests": self.file_system.request_count(),
+            "image_bytes": self.file_system.tree().stat().bytes,
+            "bytes_read": self.file_system.tree().source_bytes_read(),
+        })
+        .to_string()
+    }
+}
+
+fn to_view_points(points: &[BindPoint]) -> Vec<Point> {
+    points
+        .iter()
+        .map(|point| Point {
+            path: point.path.clone(),
+            directory: point.kind == BindPointKind::Directory,
+            only_through_directories: point.only_through_directories,
+        })
+        .collect()
+}
+
+/// Cores this process may use, within reason.
+fn thread_count() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).min(MAX_THREADS)
+}
+
+/// The image of a holder, from the file its starter had opened.
+///
+/// # Errors
+/// When it is no image.
+pub fn image_of_starter(file: OwnedFd, path: &Path) -> io::Result<Image> {
+    Image::from_file(File::from(file), path).map_err(io::Error::other)
+}
