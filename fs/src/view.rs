@@ -189,3 +189,6 @@ fn components(path: &Path) -> Vec<Vec<u8>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
