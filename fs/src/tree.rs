@@ -247,3 +247,6 @@ pub trait Tree: Send + Sync + std::fmt::Debug {
     /// Bytes read from the image's source so far, by this process.
     fn source_bytes_read(&self) -> u64;
 }
+
+#[cfg(test)]
+pub(crate) mod sample;

@@ -558,3 +558,6 @@ fn at(index: ViewIndex, place: Place) -> Node {
 fn parse_view_name(name: &[u8]) -> Option<ViewIndex> {
     ViewIndex::new(std::str::from_utf8(name).ok()?.parse().ok()?)
 }
+
+#[cfg(test)]
+mod tests;
