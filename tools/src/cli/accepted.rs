@@ -1,0 +1,235 @@
+//! Flags of Apptainer that are known but need no code of ours: some make no difference here, the
+//! others are refused in one clear line as long as their feature is missing.
+//!
+//! A table instead of fields, since nothing but their presence matters.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::value::{Strings, int_parser};
+
+/// How a flag takes values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A switch.
+    Bool,
+    /// A number.
+    Int,
+    /// Any text.
+    Text,
+    /// A comma-separated list.
+    Strings,
+}
+
+/// What happens when the flag is given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    /// Makes no difference.
+    Silent,
+    /// Ends the program.
+    Later,
+    /// Apptainer refuses it to ordinary users; so do we, in its words.
+    RootOnly,
+}
+
+#[derive(Clone, Copy)]
+struct Row {
+    long: &'static str,
+    short: Option<char>,
+    kind: Kind,
+    fate: Fate,
+    hidden: bool,
+    help: &'static str,
+}
+
+const fn row(long: &'static str, kind: Kind, fate: Fate, help: &'static str) -> Row {
+    Row {
+        long,
+        short: None,
+        kind,
+        fate,
+        hidden: false,
+        help,
+    }
+}
+
+const fn short(letter: char, row: Row) -> Row {
+    Row {
+        short: Some(letter),
+        ..row
+    }
+}
+
+const fn hidden(row: Row) -> Row {
+    Row {
+        hidden: true,
+        ..row
+    }
+}
+
+use Fate::{Later, RootOnly, Silent};
+use Kind::{Bool, Int, Text};
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    // Mounts
+    row("compat", Bool, Later, "Settings that resemble those of OCI runtimes"),
+    short('o', row("overlay", Kind::Strings, Later, "Lay a directory or image over the root")),
+    short('w', row("writable", Bool, Later, "Open the root for writing")),
+    row("writable-tmpfs", Bool, Later, "Let the root be written to, keeping nothing"),
+    hidden(row("underlay", Bool, Silent, "Compose the root of bind mounts; never needed here")),
+    row("unsquash", Bool, Later, "Unpack the image to a temporary directory first"),
+    row("fusemount", Kind::Strings, Later, "Mount a FUSE file system in the container"),
+    hidden(row("containlibs", Kind::Strings, Later, "More libraries of the host for the container")),
+    row("disable-cache", Bool, Silent, "Do not use the cache"),
+    hidden(row("tmpdir", Text, Silent, "Directory for temporary files")),
+    // Processes and privileges
+    row("sharens", Bool, Later, "Share one container among the children of one process"),
+    short('f', row("fakeroot", Bool, Later, "Appear as root in the container")),
+    hidden(row("ignore-subuid", Bool, Silent, "With --fakeroot: do not use /etc/subuid")),
+    hidden(row("ignore-fakeroot-command", Bool, Silent, "With --fakeroot: not the fakeroot command")),
+    hidden(row("ignore-userns", Bool, Silent, "With --fakeroot: no user namespace")),
+    row("add-caps", Text, Later, "Capabilities to add"),
+    row("drop-caps", Text, Later, "Capabilities to drop"),
+    row("keep-privs", Bool, RootOnly, "Let root keep its privileges"),
+    row("no-privs", Bool, Silent, "Drop all privileges; never kept here"),
+    row("allow-setuid", Bool, RootOnly, "Let set-uid programs of the image work"),
+    row("security", Kind::Strings, Later, "Security features: uid, gid, seccomp, selinux, apparmor"),
+    row("network-args", Kind::Strings, Later, "Arguments for CNI plugins"),
+    row("netns-path", Text, Later, "Join this network namespace"),
+    // GPUs
+    row("nv", Bool, Later, "Bring the host's NVIDIA driver into the container"),
+    row("nvccli", Bool, Later, "Use nvidia-container-cli for GPUs"),
+    row("rocm", Bool, Later, "Bring the host's ROCm libraries into the container"),
+    hidden(row("no-nv", Bool, Silent, "No NVIDIA driver")),
+    hidden(row("no-rocm", Bool, Silent, "No ROCm libraries")),
+    // Encryption
+    row("passphrase", Bool, Later, "Ask for the passphrase of an encrypted image"),
+    row("pem-path", Text, Later, "Private key of an encrypted image"),
+    // Limits
+    row("apply-cgroups", Text, Later, "Limits from a file"),
+    row("cpus", Text, Later, "Number of CPUs"),
+    row("cpu-shares", Int, Later, "Weight of the container's CPU time"),
+    row("cpuset-cpus", Text, Later, "CPUs the container may use"),
+    row("cpuset-mems", Text, Later, "Memory nodes the container may use"),
+    row("memory", Text, Later, "Memory limit in bytes"),
+    row("memory-reservation", Text, Later, "Soft memory limit in bytes"),
+    row("memory-swap", Text, Later, "Limit of memory and swap, -1 for none"),
+    row("oom-kill-disable", Bool, Later, "Do not kill when memory runs out"),
+    row("pids-limit", Int, Later, "Number of processes, -1 for no limit"),
+    row("blkio-weight", Int, Later, "Block I/O weight in 10-1000, 0 to disable"),
+    row("blkio-weight-device", Kind::Strings, Later, "Block I/O weight of a device"),
+    // Registries: images from there are refused by their name
+    hidden(row("docker-username", Text, Silent, "User name at the registry")),
+    hidden(row("docker-password", Text, Silent, "Password at the registry")),
+    row("docker-login", Bool, Silent, "Ask for the registry's user name and password"),
+    row("docker-host", Text, Silent, "Docker daemon to talk to"),
+    row("authfile", Text, Silent, "File with credentials for registries"),
+    row("no-https", Bool, Silent, "Use http instead of https for registries"),
+    hidden(row("nohttps", Bool, Silent, "Same as --no-https")),
+];
+
+/// Which of the table's flags were given with an effect.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OtherFlags {
+    later: Vec<&'static str>,
+    root_only: Vec<&'static str>,
+    given: Vec<&'static str>,
+}
+
+impl OtherFlags {
+    /// Whether the flag was given (and, for a switch, is on).
+    pub fn is_given(&self, long: &str) -> bool {
+        self.given.contains(&long)
+    }
+
+    /// Fails when a flag was given that cannot be honoured. `is_root` tells which of the two
+    /// reasons applies to privileged ones.
+    ///
+    /// # Errors
+    /// One line for the user.
+    pub fn check(&self, is_root: bool) -> anyhow::Result<()> {
+        if let Some(flag) = self.root_only.first().filter(|_| !is_root) {
+            anyhow::bail!("Could not configure --{flag}: --{flag} requires root privileges");
+        }
+        if let Some(flag) = self.later.first().or(self.root_only.first()) {
+            anyhow::bail!("--{flag} is not supported yet by this version of skiff");
+        }
+        Ok(())
+    }
+}
+
+impl clap::Args for OtherFlags {
+    fn augment_args(command: Command) -> Command {
+        ROWS.iter().fold(command, |command, row| {
+            let argument = Arg::new(row.long)
+                .long(row.long)
+                .help(row.help)
+                .hide(row.hidden);
+            let argument = match row.short {
+                Some(letter) => argument.short(letter),
+                None => argument,
+            };
+            command.arg(match row.kind {
+                Bool => argument.action(ArgAction::SetTrue),
+                Int => argument.value_name("int").value_parser(int_parser()),
+                Text => argument
+                    .value_name("string")
+                    .value_parser(clap::value_parser!(std::ffi::OsString)),
+                Kind::Strings => argument
+                    .value_name("strings")
+                    .action(ArgAction::Append)
+                    .value_parser(clap::value_parser!(Strings)),
+            })
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for OtherFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for row in ROWS {
+            if !has_effect(matches, row) {
+                continue;
+            }
+            self.given.push(row.long);
+            match row.fate {
+                Silent => {}
+                Later => self.later.push(row.long),
+                RootOnly => self.root_only.push(row.long),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn has_effect(matches: &ArgMatches, row: &Row) -> bool {
+    if matches.value_source(row.long) != Some(clap::parser::ValueSource::CommandLine) {
+        return false;
+    }
+    match row.kind {
+        Bool => matches.get_flag(row.long),
+        Int => matches
+            .get_one::<i64>(row.long)
+            .is_some_and(|&number| number != 0),
+        Text => matches
+            .get_one::<std::ffi::OsString>(row.long)
+            .is_some_and(|text| !text.is_empty()),
+        Kind::Strings => matches
+            .get_many::<Strings>(row.long)
+            .is_some_and(|mut lists| lists.any(|list| !list.0.is_empty())),
+    }
+}
+
+/// Kinds of the table's flags, for their environment variables.
+pub fn kind_of(long: &str) -> Option<Kind> {
+    ROWS.iter().find(|row| row.long == long).map(|row| row.kind)
+}

@@ -1,0 +1,155 @@
+//! All verbs, one row each. A new one is a file in `commands/` with its arguments (or a struct in
+//! `cli/`) and `run`, and a row here.
+
+pub mod action;
+pub mod buildcfg;
+pub mod completion;
+pub mod version;
+
+use crate::cli::action::{ProgramArgs, RunArgs, ShellArgs};
+use crate::cli::admin::WordArgs;
+use crate::cli::verb::{Arity, Verb, call};
+use clap::Args;
+
+const EMPTY: Verb = Verb {
+    name: "",
+    about: "",
+    usage: "",
+    description: "",
+    examples: &[],
+    arity: Arity::Any,
+    hidden: false,
+    augment: |command| command,
+    run: |_, _| Ok(crate::exit::ExitStatus::Success),
+    children: &[],
+};
+
+const IMAGES: &str = "\
+The container is one of:
+
+  *.sif         an image in the Singularity Image Format
+  *.sqsh        a squashfs file
+  directory/    a directory with a root file system";
+
+/// In alphabetical order.
+const VERBS: &[Verb] = &[
+    Verb {
+        name: "buildcfg",
+        about: "Output the compile-time parameters",
+        usage: "[parameter]",
+        arity: Arity::AtMost(1),
+        hidden: true,
+        augment: WordArgs::augment_args,
+        run: |matches, context| call(matches, context, buildcfg::run),
+        ..EMPTY
+    },
+    Verb {
+        name: "completion",
+        about: "Generate the autocompletion script for a shell",
+        usage: "<bash|zsh|fish>",
+        arity: Arity::AtMost(1),
+        augment: WordArgs::augment_args,
+        run: |matches, context| call(matches, context, completion::run),
+        examples: &["completion bash > ~/.local/share/bash-completion/completions/apptainer"],
+        ..EMPTY
+    },
+    Verb {
+        name: "exec",
+        about: "Run a command within a container",
+        usage: "[exec options...] <container> <command>",
+        description: IMAGES,
+        examples: &[
+            "exec debian.sif cat /etc/debian_version",
+            "exec -B /data:/mnt debian.sif python3 hello.py",
+        ],
+        arity: Arity::AtLeast(2),
+        augment: ProgramArgs::augment_args,
+        run: |matches, context| call(matches, context, action::exec),
+        ..EMPTY
+    },
+    Verb {
+        name: "run",
+        about: "Run the user-defined default command within a container",
+        usage: "[run options...] <container> [args...]",
+        description: IMAGES,
+        examples: &["run hello.sif", "run hello.sif its own --arguments"],
+        arity: Arity::AtLeast(1),
+        augment: RunArgs::augment_args,
+        run: |matches, context| call(matches, context, action::run),
+        ..EMPTY
+    },
+    Verb {
+        name: "shell",
+        about: "Run a shell within a container",
+        usage: "[shell options...] <container>",
+        description: IMAGES,
+        examples: &["shell debian.sif"],
+        arity: Arity::AtLeast(1),
+        augment: ShellArgs::augment_args,
+        run: |matches, context| call(matches, context, action::shell),
+        ..EMPTY
+    },
+    Verb {
+        name: "test",
+        about: "Run the user-defined tests within a container",
+        usage: "[exec options...] <image path>",
+        description: IMAGES,
+        examples: &["test debian.sif"],
+        arity: Arity::AtLeast(1),
+        augment: ProgramArgs::augment_args,
+        run: |matches, context| call(matches, context, action::test),
+        ..EMPTY
+    },
+    Verb {
+        name: "version",
+        about: "Show the version",
+        augment: WordArgs::augment_args,
+        run: |matches, context| call(matches, context, version::run),
+        ..EMPTY
+    },
+];
+
+/// The verb called `name`.
+pub fn find(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.name == name)
+}
+
+/// The verbs that help texts list.
+pub fn visible() -> impl Iterator<Item = &'static Verb> {
+    VERBS.iter().filter(|verb| !verb.hidden)
+}
+
+/// All verbs as one clap command, for completions.
+pub fn tree(program: &'static str) -> clap::Command {
+    fn grow(command: clap::Command, verbs: &'static [Verb]) -> clap::Command {
+        verbs
+            .iter()
+            .filter(|verb| !verb.hidden)
+            .fold(command, |command, verb| {
+                command.subcommand(grow(verb.command().about(verb.about), verb.children))
+            })
+    }
+    grow(clap::Command::new(program), VERBS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_is_a_sound_clap_command() {
+        fn check(verbs: &[Verb]) {
+            for verb in verbs {
+                verb.command().debug_assert();
+                check(verb.children);
+            }
+        }
+        check(VERBS);
+        tree("skiff").debug_assert();
+    }
+
+    #[test]
+    fn verbs_are_in_alphabetical_order() {
+        assert!(VERBS.windows(2).all(|pair| pair[0].name < pair[1].name));
+    }
+}

@@ -1,0 +1,249 @@
+//! Flags and environment become a [`LaunchRequest`].
+
+use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use skiff_launcher::request::{
+    Bind, EnvironmentWish, HomeWish, ImageRequest, LaunchRequest, NamespaceWish,
+};
+
+use super::Launch;
+use crate::cli::action::{EnvironmentArgs, MountArgs, NamespaceArgs};
+use crate::cli::bind::{parse_bind, parse_mount};
+use crate::cli::value::Strings;
+use crate::output;
+use crate::text::os_error;
+
+/// Builds the request, in the order in which Apptainer checks things, so that of two mistakes the
+/// same is reported.
+///
+/// # Errors
+/// One line about the value that cannot be used.
+pub fn build(wish: &Launch<'_>, image: ImageRequest) -> anyhow::Result<LaunchRequest> {
+    let options = wish.options;
+    if options.others.is_given("nohttps") {
+        output::warning("Flag --nohttps has been deprecated, use --no-https");
+    }
+    let binds = binds(&options.mounts).context("While setting bind mount configuration")?;
+    let home = home(&options.mounts).context("While setting home directory")?;
+    let is_root = rustix::process::getuid().is_root();
+    let namespaces = namespaces(&options.mounts, &options.namespaces, is_root)?;
+    options.others.check(is_root)?;
+    Ok(LaunchRequest {
+        action: wish.action.clone(),
+        image,
+        prompt: wish.context.personality.prompt().to_owned(),
+        binds,
+        home,
+        contain: options.mounts.contain || options.mounts.containall,
+        no_mount: no_mount(&options.mounts.no_mount),
+        workdir: options.mounts.workdir.clone().filter(is_set).map(absolute),
+        scratch: Strings::flatten(&options.mounts.scratch)
+            .map(PathBuf::from)
+            .collect(),
+        cwd: options
+            .mounts
+            .pwd
+            .clone()
+            .or(options.mounts.cwd.clone())
+            .filter(is_set),
+        host_cwd: host_cwd(&wish.context.environment)?,
+        namespaces,
+        hostname: options
+            .namespaces
+            .hostname
+            .clone()
+            .filter(|name| !name.is_empty()),
+        dns: dns(options.namespaces.dns.as_deref())?,
+        environment: environment(
+            &options.environment,
+            options.mounts.containall,
+            &wish.context.environment,
+        )?,
+        no_umask: options.environment.no_umask,
+        shell: wish.shell.clone().filter(is_set),
+        app: options.mounts.app.clone().filter(|name| !name.is_empty()),
+    })
+}
+
+#[expect(clippy::ptr_arg, reason = "the shape that Option::filter wants")]
+fn is_set(path: &PathBuf) -> bool {
+    !path.as_os_str().is_empty()
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn binds(args: &MountArgs) -> anyhow::Result<Vec<Bind>> {
+    let mut binds = Vec::new();
+    for text in &args.bind {
+        binds.extend(parse_bind(text)?);
+    }
+    for text in &args.mount {
+        binds.extend(parse_mount(text)?);
+    }
+    Ok(binds)
+}
+
+fn home(args: &MountArgs) -> anyhow::Result<HomeWish> {
+    let custom = match &args.home {
+        None => None,
+        Some(text) => {
+            let fields: Vec<&[u8]> = text.as_bytes().split(|&byte| byte == b':').collect();
+            let field = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+            Some(match fields.as_slice() {
+                [source] => (field(source), field(source)),
+                [source, destination] => (field(source), field(destination)),
+                more => {
+                    anyhow::bail!(
+                        "home argument has incorrect number of elements: {}",
+                        more.len()
+                    )
+                }
+            })
+        }
+    };
+    Ok(match custom {
+        _ if args.no_home => HomeWish::None,
+        Some((source, destination)) => HomeWish::Custom {
+            source: absolute(source),
+            destination,
+        },
+        None => HomeWish::Default,
+    })
+}
+
+fn namespaces(
+    mounts: &MountArgs,
+    args: &NamespaceArgs,
+    is_root: bool,
+) -> anyhow::Result<NamespaceWish> {
+    let network = args
+        .network
+        .as_deref()
+        .filter(|network| !network.is_empty());
+    if network.is_some() && !args.net {
+        output::info("Setting --net (required by --network)");
+    }
+    let net = args.net || network.is_some();
+    if net && network != Some("none") {
+        if is_root {
+            anyhow::bail!(
+                "networks other than none are not supported yet by this version of skiff"
+            );
+        }
+        anyhow::bail!(
+            "container creation failed: network requires root or a suid installation with \
+             /etc/subuid --fakeroot; non-root users can only use --network=none unless permitted \
+             by the administrator"
+        );
+    }
+    Ok(NamespaceWish {
+        pid: (args.pid || mounts.containall) && !args.no_pid,
+        no_init: args.no_init,
+        ipc: args.ipc || mounts.containall,
+        uts: args.uts
+            || args
+                .hostname
+                .as_deref()
+                .is_some_and(|name| !name.is_empty()),
+        net,
+    })
+}
+
+/// The names Apptainer knows; anything else that is not a path is remarked upon and dropped.
+const MOUNT_NAMES: &[&str] = &[
+    "proc",
+    "sys",
+    "dev",
+    "devpts",
+    "home",
+    "tmp",
+    "hostfs",
+    "cwd",
+    "bind-paths",
+];
+
+fn no_mount(lists: &[Strings]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for item in Strings::flatten(lists) {
+        let name = item.to_string_lossy().into_owned();
+        if !MOUNT_NAMES.contains(&name.as_str()) && !name.starts_with('/') {
+            output::warning(format_args!("Ignoring unknown mount type '{name}'"));
+        } else if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn dns(list: Option<&str>) -> anyhow::Result<Vec<IpAddr>> {
+    list.filter(|list| !list.is_empty())
+        .map_or(Ok(Vec::new()), |list| {
+            list.split(',')
+                .map(str::trim)
+                .map(|address| {
+                    address.parse().map_err(|_| {
+                        anyhow::anyhow!(
+                            "container creation failed: dns ip {address} is not a valid IP address"
+                        )
+                    })
+                })
+                .collect()
+        })
+}
+
+/// The working directory by the name under which the caller entered it.
+fn host_cwd(environment: &[(OsString, OsString)]) -> anyhow::Result<PathBuf> {
+    let logical = environment
+        .iter()
+        .find(|(name, _)| name == "PWD")
+        .map(|(_, value)| value);
+    let here = Path::new(".").metadata();
+    if let (Some(logical), Ok(here)) = (logical, &here)
+        && let path = Path::new(logical)
+        && path.is_absolute()
+        && let Ok(there) = path.metadata()
+        && (there.dev(), there.ino()) == (here.dev(), here.ino())
+    {
+        return Ok(path.to_owned());
+    }
+    std::env::current_dir().map_err(|error| {
+        anyhow::anyhow!("could not find the working directory: {}", os_error(&error))
+    })
+}
+
+fn environment(
+    args: &EnvironmentArgs,
+    containall: bool,
+    host: &[(OsString, OsString)],
+) -> anyhow::Result<EnvironmentWish> {
+    let mut variables = Vec::new();
+    for (key, value) in args.env.iter().flat_map(|occurrence| &occurrence.0) {
+        if key.is_empty() {
+            output::warning(format_args!(
+                "Ignore environment variable ={}: variable name missing",
+                value.display()
+            ));
+            continue;
+        }
+        let Some(key) = key.to_str() else {
+            anyhow::bail!("--env: {} is not a name for a variable", key.display());
+        };
+        variables.push((key.to_owned(), value.clone()));
+    }
+    Ok(EnvironmentWish {
+        host: host.to_vec(),
+        clean: args.cleanenv || containall,
+        no_eval: args.no_eval,
+        variables,
+        files: Strings::flatten(&args.env_file)
+            .map(PathBuf::from)
+            .collect(),
+    })
+}
