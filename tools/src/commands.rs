@@ -4,6 +4,7 @@
 pub mod action;
 pub mod buildcfg;
 pub mod completion;
+pub mod doctor;
 pub mod version;
 
 use crate::cli::action::{ProgramArgs, RunArgs, ShellArgs};
@@ -51,6 +52,13 @@ const VERBS: &[Verb] = &[
         augment: WordArgs::augment_args,
         run: |matches, context| call(matches, context, completion::run),
         examples: &["completion bash > ~/.local/share/bash-completion/completions/apptainer"],
+        ..EMPTY
+    },
+    Verb {
+        name: "doctor",
+        about: "Check whether containers can run on this machine",
+        augment: doctor::DoctorArgs::augment_args,
+        run: |matches, context| call(matches, context, |args, _| doctor::run(args)),
         ..EMPTY
     },
     Verb {
