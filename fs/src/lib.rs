@@ -4,6 +4,8 @@
 //! open image → Source → format reader → Tree → View → FUSE session → kernel
 //! ```
 
+pub mod decompress;
+pub mod format;
 pub mod fuse;
 pub mod source;
 pub mod tree;

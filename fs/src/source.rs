@@ -1,5 +1,15 @@
 //! Where the bytes of an image come from.
 
+mod file;
+mod memory;
+#[cfg(test)]
+mod tests;
+mod window;
+
+pub use file::FileSource;
+pub use memory::MemorySource;
+pub use window::Window;
+
 use std::io;
 
 /// Immutable bytes of known size with random access; shared by all reading threads.

@@ -1,0 +1,1 @@
+//! Damaged and hostile images: errors are fine, panics and hangs are not.
