@@ -1,11 +1,25 @@
 //! From a request to a running program: plan (pure), then apply (system calls), then `execve`.
 //!
 //! ```text
-//! LaunchRequest + Config + HostFacts ──plan──► LaunchPlan ──apply──► the program itself
+//! LaunchRequest + Config + HostFacts ──plan──► LaunchPlan ──launch──► the program itself
 //!                                                   ▲
 //!                            RootfsProvider hands over the mounted tree
 //! ```
 
+pub mod config;
+pub mod error;
 pub mod holder;
+pub mod host;
+pub mod identity;
+pub mod idmap;
+pub mod kernel;
+pub mod mount;
+pub mod plan;
+pub mod process;
+pub mod report;
 pub mod request;
 pub mod rootfs;
+pub mod security;
+
+pub use error::LaunchError;
+pub use report::{Level, Report};

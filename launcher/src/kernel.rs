@@ -1,0 +1,24 @@
+//! System calls that rustix does not offer safely, with owned descriptors and errors at their edge.
+//!
+//! Everything here acts on the calling process, which must be single-threaded: namespaces, forks
+//! and signal masks are per thread or per process and the launcher never has more than one thread.
+
+mod sys;
+
+pub use sys::{
+    Fork, PasswdRecord, ReceivedSignal, SignalMask, block_signals, die_by, execute, fork,
+    group_name, loopback_up, mount_setattr, passwd_record, reset_signal_dispositions,
+    restore_signals, send_signal, unshare, wait_for_signal,
+};
+
+use std::os::fd::BorrowedFd;
+
+use rustix::thread::LinkNameSpaceType;
+
+/// Joins the user namespace behind `namespace`.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn join_user_namespace(namespace: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::User))
+}

@@ -1,0 +1,540 @@
+//! Carries the mount part of a plan out: sources are opened, the root is put together in the
+//! session tmpfs, each step is attached, and the root becomes ours.
+//!
+//! ```text
+//! /  slave            nothing we mount reaches the host, what the host mounts reaches us
+//! sources             detached clones, taken while only the host's mounts are there
+//! session over /      the tmpfs; no path leads into it
+//! session/rootfs      the image, then the steps on it
+//! pivot_root          the image becomes /, the host's tree is let go
+//! ```
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount,
+    unmount,
+};
+
+use super::device::{self, OpenNodes};
+use super::resolve::{self, Place};
+use super::sandbox::{self, SandboxOptions};
+use super::session::Session;
+use super::tree;
+use super::{
+    Condition, CreateDirectory, FileContent, MissingDestination, MountSource, MountStep, MountTag,
+};
+use crate::error::{LaunchError, errno_reason, reason};
+use crate::report::{Level, Report};
+use crate::rootfs::{BindPoint, BindPointKind};
+
+/// Largest passwd or group file of an image that is copied.
+const MAX_IDENTITY_FILE: usize = 16 << 20;
+
+/// Where the root comes from.
+#[derive(Debug)]
+pub enum RootSource<'a> {
+    /// A detached tree.
+    Tree(OwnedFd),
+    /// A directory, with the bind points that it should have.
+    Sandbox {
+        /// The directory.
+        directory: &'a Path,
+        /// Bind points.
+        points: &'a [BindPoint],
+        /// How.
+        options: SandboxOptions,
+    },
+}
+
+/// What the mounts of a launch are made from.
+#[derive(Debug)]
+pub struct Assembly<'a> {
+    /// The root.
+    pub root: RootSource<'a>,
+    /// The steps, in order.
+    pub steps: &'a [MountStep],
+    /// Size of the session tmpfs.
+    pub session_size_mib: u64,
+    /// The host's later mounts are seen in the container.
+    pub slave: bool,
+}
+
+/// Makes the container's tree the root of this process, whose mount namespace is its own.
+///
+/// # Errors
+/// The first step that could neither be done nor be left out.
+pub fn assemble(assembly: Assembly<'_>, report: &mut Report<'_>) -> Result<(), LaunchError> {
+    let propagation = if assembly.slave {
+        MountPropagationFlags::DOWNSTREAM
+    } else {
+        MountPropagationFlags::PRIVATE
+    };
+    mount_change("/", propagation | MountPropagationFlags::REC)
+        .map_err(setup("changing mount propagation"))?;
+    let opened = assembly
+        .steps
+        .iter()
+        .map(|step| open_source(step, report))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut session =
+        Session::mount(assembly.session_size_mib).map_err(setup("mounting the session tmpfs"))?;
+    let root = match assembly.root {
+        RootSource::Tree(tree) => {
+            tree::restrict(tree.as_fd(), sandbox::ROOT_FLAGS).map_err(|error| {
+                LaunchError::Setup {
+                    step: "restricting the image's mount",
+                    reason: reason(&error),
+                }
+            })?;
+            tree
+        }
+        RootSource::Sandbox {
+            directory,
+            points,
+            options,
+        } => sandbox::root_tree(directory, points, options, &mut session, report).map_err(
+            |error| LaunchError::Mount {
+                tag: MountTag::Rootfs,
+                source_path: directory.to_owned(),
+                destination: PathBuf::from("/"),
+                reason: errno_reason(error),
+            },
+        )?,
+    };
+    let place = session
+        .directory(0o755)
+        .map_err(setup("preparing the root"))?;
+    tree::attach(root.as_fd(), place.as_fd()).map_err(setup("attaching the root"))?;
+    // The tree's own descriptor is the mounted root now; the place is hidden under it.
+    let mut builder = Builder {
+        root: root.as_fd(),
+        session,
+    };
+    for (step, opened) in assembly.steps.iter().zip(opened) {
+        builder.perform(step, opened, report)?;
+    }
+    enter(root.as_fd())
+}
+
+/// What a step needs from the host.
+#[derive(Debug)]
+enum Opened {
+    /// Nothing.
+    Nothing,
+    /// A detached tree.
+    Tree(OwnedFd),
+    /// Device nodes.
+    Nodes(OpenNodes),
+    /// The step is left out: its source is not there.
+    Absent,
+}
+
+fn setup(step: &'static str) -> impl Fn(Errno) -> LaunchError {
+    move |error| match error {
+        Errno::NOSYS => LaunchError::OldKernel { call: step },
+        _ => LaunchError::Setup {
+            step,
+            reason: errno_reason(error),
+        },
+    }
+}
+
+fn mount_error(step: &MountStep, reason: String) -> LaunchError {
+    LaunchError::Mount {
+        tag: step.tag,
+        source_path: step.source.label(),
+        destination: step.destination.clone(),
+        reason,
+    }
+}
+
+/// Steps without which the container is not what was asked for.
+const fn required(tag: MountTag) -> bool {
+    matches!(
+        tag,
+        MountTag::Dev | MountTag::Home | MountTag::Scratch | MountTag::Userbinds
+    )
+}
+
+fn open_source(step: &MountStep, report: &mut Report<'_>) -> Result<Opened, LaunchError> {
+    let path = match &step.source {
+        MountSource::Host { path } => path,
+        MountSource::HostDirectory { path, mode, create } => {
+            create_host_directory(path, *mode, *create)?;
+            path
+        }
+        MountSource::Devices(wish) => return Ok(Opened::Nodes(OpenNodes::open(wish, report))),
+        MountSource::EmptyDirectory { .. }
+        | MountSource::File(_)
+        | MountSource::Proc
+        | MountSource::Sysfs => return Ok(Opened::Nothing),
+    };
+    let error = match tree::clone_tree(CWD, path) {
+        Ok(tree) => return restricted(step, tree, report).map(Opened::Tree),
+        Err(Errno::NOSYS) => {
+            return Err(LaunchError::OldKernel {
+                call: "open_tree(2)",
+            });
+        }
+        Err(error) => error,
+    };
+    if step.tag == MountTag::Userbinds && matches!(error, Errno::NOENT | Errno::NOTDIR) {
+        return Err(LaunchError::MissingSource {
+            source_path: path.clone(),
+            destination: step.destination.clone(),
+        });
+    }
+    if required(step.tag) {
+        return Err(mount_error(step, errno_reason(error)));
+    }
+    report(
+        Level::Warning,
+        &format!(
+            "Skipping mount {} [{}]: {}",
+            path.display(),
+            step.tag,
+            errno_reason(error)
+        ),
+    );
+    Ok(Opened::Absent)
+}
+
+/// Gives a cloned tree the step's flags.
+fn restricted(
+    step: &MountStep,
+    tree: OwnedFd,
+    report: &mut Report<'_>,
+) -> Result<OwnedFd, LaunchError> {
+    match tree::restrict(tree.as_fd(), step.flags) {
+        Ok(()) => Ok(tree),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Err(LaunchError::OldKernel {
+            call: "mount_setattr(2)",
+        }),
+        // A mount whose flags are locked cannot be changed from a user namespace; it is at least
+        // as restricted as on the host.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            if step.flags.read_only {
+                report(
+                    Level::Warning,
+                    &format!(
+                        "could not mount {} read-only at {}",
+                        step.source.label().display(),
+                        step.destination.display()
+                    ),
+                );
+            }
+            Ok(tree)
+        }
+        Err(error) => Err(mount_error(step, reason(&error))),
+    }
+}
+
+fn create_host_directory(
+    path: &Path,
+    mode: u32,
+    create: CreateDirectory,
+) -> Result<(), LaunchError> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    if path.is_dir() {
+        return Ok(());
+    }
+    let failed = |error: std::io::Error| LaunchError::WorkDirectory {
+        path: path.to_owned(),
+        reason: reason(&error),
+    };
+    std::fs::DirBuilder::new()
+        .mode(mode)
+        .recursive(create == CreateDirectory::All)
+        .create(path)
+        .map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)
+}
+
+/// The root in the making.
+#[derive(Debug)]
+struct Builder<'a> {
+    root: BorrowedFd<'a>,
+    session: Session,
+}
+
+impl Builder<'_> {
+    fn perform(
+        &mut self,
+        step: &MountStep,
+        opened: Opened,
+        report: &mut Report<'_>,
+    ) -> Result<(), LaunchError> {
+        if matches!(opened, Opened::Absent) {
+            return Ok(());
+        }
+        let Some(place) = self.destination(step, &opened, report)? else {
+            return Ok(());
+        };
+        let failed = |error: Errno| mount_error(step, errno_reason(error));
+        if self
+            .is_satisfied(step, &opened, place.as_fd())
+            .map_err(failed)?
+        {
+            return Ok(());
+        }
+        match (&step.source, opened) {
+            (_, Opened::Tree(tree)) => tree::attach(tree.as_fd(), place.as_fd()).map_err(failed),
+            (MountSource::Devices(wish), Opened::Nodes(nodes)) => {
+                let tree = self.session.directory_tree(0o755).map_err(failed)?;
+                tree::attach(tree.as_fd(), place.as_fd()).map_err(failed)?;
+                device::fill(tree.as_fd(), wish, &nodes).map_err(failed)
+            }
+            (source, _) => {
+                let Some(tree) = self.make(step, source, place.as_fd(), report)? else {
+                    return Ok(());
+                };
+                let tree = restricted(step, tree, report)?;
+                tree::attach(tree.as_fd(), place.as_fd()).map_err(failed)
+            }
+        }
+    }
+
+    /// Opens the destination, or decides that the step is left out.
+    fn destination(
+        &self,
+        step: &MountStep,
+        opened: &Opened,
+        report: &mut Report<'_>,
+    ) -> Result<Option<OwnedFd>, LaunchError> {
+        let error = match resolve::open_in_root(self.root, &step.destination) {
+            Ok(place) => return Ok(Some(place)),
+            Err(Errno::NOSYS) => return Err(LaunchError::OldKernel { call: "openat2(2)" }),
+            Err(error) => error,
+        };
+        match (step.missing, &step.source) {
+            (MissingDestination::CreateOrFail, _) => {
+                // What a bind before this one put there may be writable; the image is not.
+                let created = resolve::find_missing(self.root, &step.destination)
+                    .and_then(|missing| missing.ok_or(error))
+                    .and_then(|missing| {
+                        resolve::create(self.root, &missing, kind_of(step, opened))
+                    });
+                created
+                    .map(Some)
+                    .map_err(|_| LaunchError::MissingDestination {
+                        source_path: step.source.label(),
+                        destination: step.destination.clone(),
+                    })
+            }
+            (MissingDestination::Warn, MountSource::File(content)) => {
+                let what = match content {
+                    FileContent::Passwd(_) => "passwd",
+                    FileContent::Group(_) => "group",
+                    _ => return Ok(self.warn_missing(step, report)),
+                };
+                report(
+                    Level::Warning,
+                    &format!("{what} file doesn't exist in container, not updating"),
+                );
+                Ok(None)
+            }
+            (MissingDestination::Warn, _) => Ok(self.warn_missing(step, report)),
+            (MissingDestination::Skip, _) => Ok(None),
+        }
+    }
+
+    #[expect(
+        clippy::unused_self,
+        reason = "reads as part of the builder's decisions"
+    )]
+    fn warn_missing(&self, step: &MountStep, report: &mut Report<'_>) -> Option<OwnedFd> {
+        report(
+            Level::Warning,
+            &format!(
+                "Skipping mount {} [{}]: {} doesn't exist in container",
+                step.source.label().display(),
+                step.tag,
+                step.destination.display()
+            ),
+        );
+        None
+    }
+
+    /// Whether the step's condition says that nothing is to be done.
+    fn is_satisfied(
+        &self,
+        step: &MountStep,
+        opened: &Opened,
+        place: BorrowedFd<'_>,
+    ) -> Result<bool, Errno> {
+        match &step.condition {
+            Condition::Always => Ok(false),
+            Condition::UnlessPresent => {
+                let there = resolve::place(place)?;
+                if there.mount_root {
+                    return Ok(true);
+                }
+                let Opened::Tree(tree) = opened else {
+                    return Ok(false);
+                };
+                let wanted = resolve::place(tree.as_fd())?;
+                Ok(same_file(wanted, there))
+            }
+            Condition::UnlessSameAs(other) => {
+                let there = resolve::place(place)?;
+                match resolve::open_in_root(self.root, other) {
+                    Ok(other) => {
+                        let other = resolve::place(other.as_fd())?;
+                        Ok(same_file(other, there) && other.mount == there.mount)
+                    }
+                    Err(_) => Ok(false),
+                }
+            }
+        }
+    }
+
+    /// Makes what the session or the kernel provides.
+    fn make(
+        &mut self,
+        step: &MountStep,
+        source: &MountSource,
+        place: BorrowedFd<'_>,
+        report: &mut Report<'_>,
+    ) -> Result<Option<OwnedFd>, LaunchError> {
+        let failed = |error: Errno| mount_error(step, errno_reason(error));
+        let kernel = |kind| {
+            tree::new_mount(
+                kind,
+                &[],
+                MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+            )
+        };
+        let tree = match source {
+            MountSource::EmptyDirectory { mode } => self.session.directory_tree(*mode),
+            MountSource::Proc => kernel("proc"),
+            MountSource::Sysfs => kernel("sysfs"),
+            MountSource::File(content) => {
+                let Some(text) = self.text(step, content, place, report)? else {
+                    return Ok(None);
+                };
+                self.session.file_tree(&text)
+            }
+            // These are opened on the host, not made.
+            MountSource::Host { .. }
+            | MountSource::HostDirectory { .. }
+            | MountSource::Devices(_) => return Ok(None),
+        };
+        tree.map(Some).map_err(failed)
+    }
+
+    /// Text of a generated file.
+    fn text(
+        &self,
+        step: &MountStep,
+        content: &FileContent,
+        place: BorrowedFd<'_>,
+        report: &mut Report<'_>,
+    ) -> Result<Option<Vec<u8>>, LaunchError> {
+        let image = || -> Result<String, LaunchError> {
+            let text = self
+                .read_image_file(step, place)
+                .map_err(|error| mount_error(step, errno_reason(error)))?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        };
+        match content {
+            FileContent::Text(text) => Ok(Some(text.clone().into_bytes())),
+            FileContent::HostCopy(path) => match std::fs::read(path) {
+                Ok(text) => Ok(Some(text)),
+                Err(error) => {
+                    report(
+                        Level::Warning,
+                        &format!(
+                            "Skipping mount {} [{}]: {}",
+                            path.display(),
+                            step.tag,
+                            reason(&error)
+                        ),
+                    );
+                    Ok(None)
+                }
+            },
+            FileContent::Passwd(edit) => Ok(Some(edit.apply(&image()?).into_bytes())),
+            FileContent::Group(edit) => Ok(Some(edit.apply(&image()?).into_bytes())),
+        }
+    }
+
+    /// Reads the image's own version of a file, which must be a regular one: a pipe or a device
+    /// of a hostile image could keep us waiting.
+    fn read_image_file(&self, step: &MountStep, place: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+        let status = rustix::fs::fstat(place)?;
+        if rustix::fs::FileType::from_raw_mode(status.st_mode) != rustix::fs::FileType::RegularFile
+        {
+            return Err(Errno::INVAL);
+        }
+        let file = resolve::open_with(
+            self.root,
+            &step.destination,
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+        )?;
+        let mut text = Vec::new();
+        let mut buffer = [0_u8; 16 * 1024];
+        loop {
+            let count = rustix::io::read(&file, &mut buffer)?;
+            let Some(part) = buffer.get(..count).filter(|part| !part.is_empty()) else {
+                return Ok(text);
+            };
+            text.extend_from_slice(part);
+            if text.len() > MAX_IDENTITY_FILE {
+                return Err(Errno::FBIG);
+            }
+        }
+    }
+}
+
+/// The same inode, whatever mount it is seen through.
+fn same_file(one: Place, other: Place) -> bool {
+    (one.device, one.inode) == (other.device, other.inode)
+}
+
+/// What a created destination must be.
+fn kind_of(step: &MountStep, opened: &Opened) -> BindPointKind {
+    let directory = match (&step.source, opened) {
+        (_, Opened::Tree(tree)) => resolve::place(tree.as_fd()).is_ok_and(|place| place.directory),
+        (MountSource::File(_), _) => false,
+        _ => true,
+    };
+    if directory {
+        BindPointKind::Directory
+    } else {
+        BindPointKind::File
+    }
+}
+
+/// Makes the mounted tree behind `root` this process's root and lets go of the host's.
+fn enter(root: BorrowedFd<'_>) -> Result<(), LaunchError> {
+    rustix::process::fchdir(root).map_err(setup("entering the root"))?;
+    match rustix::process::pivot_root(c".", c".") {
+        Ok(()) => {
+            // On top of the new root lie the old one and, on that, the session; "." leads to the
+            // topmost.
+            for _ in 0..2 {
+                unmount(c".", UnmountFlags::DETACH).map_err(setup("leaving the host's root"))?;
+            }
+        }
+        // The initial root file system of a diskless node cannot be pivoted away: the container's
+        // root is laid over it instead.
+        Err(Errno::INVAL) => {
+            move_mount(
+                root,
+                c"",
+                CWD,
+                c"/",
+                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+            )
+            .map_err(setup("moving the root"))?;
+            rustix::process::chroot(c".").map_err(setup("changing the root"))?;
+        }
+        Err(error) => return Err(setup("changing the root")(error)),
+    }
+    rustix::process::chdir(c"/").map_err(setup("entering the root"))?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! The session tmpfs: one small file system per launch that holds generated files, empty
+//! directories and the place where the root is put together.
+//!
+//! It is stacked over `/` of our own mount namespace, where no path leads (a walk starts below
+//! what covers its root) and no other process can look; it needs no directory of the host and
+//! leaves nothing behind.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, MoveMountFlags, move_mount};
+
+use super::resolve;
+use super::tree;
+
+/// The mounted tmpfs.
+#[derive(Debug)]
+pub struct Session {
+    root: OwnedFd,
+    next: u32,
+}
+
+impl Session {
+    /// Mounts one of at most `size_mib` MiB.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn mount(size_mib: u64) -> Result<Self, Errno> {
+        let size = format!("{size_mib}m");
+        let root = tree::new_mount(
+            "tmpfs",
+            &[("size", size.as_str()), ("mode", "0755")],
+            MountAttrFlags::MOUNT_ATTR_NOSUID,
+        )?;
+        move_mount(
+            &root,
+            c"",
+            CWD,
+            c"/",
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )?;
+        Ok(Self { root, next: 0 })
+    }
+
+    /// Its root directory.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// A name not used yet.
+    fn name(&mut self) -> OsString {
+        self.next += 1;
+        OsString::from(self.next.to_string())
+    }
+
+    /// A new empty directory, as a place.
+    ///
+    /// # Errors
+    /// The kernel's refusal, such as a full tmpfs.
+    pub fn directory(&mut self, mode: u32) -> Result<OwnedFd, Errno> {
+        let name = self.name();
+        let directory = resolve::make_directory(self.root.as_fd(), &name, mode)?;
+        // The umask is 0 while we work, but sticky bits are not mkdir's business.
+        rustix::fs::chmodat(
+            self.root.as_fd(),
+            &name,
+            Mode::from_raw_mode(mode),
+            AtFlags::empty(),
+        )?;
+        Ok(directory)
+    }
+
+    /// A new empty directory as a tree.
+    ///
+    /// # Errors
+    /// The kernel's refusal, such as a full tmpfs.
+    pub fn directory_tree(&mut self, mode: u32) -> Result<OwnedFd, Errno> {
+        let directory = self.directory(mode)?;
+        tree_of(directory.as_fd())
+    }
+
+    /// A new file with this text as a tree.
+    ///
+    /// # Errors
+    /// The kernel's refusal, such as a full tmpfs.
+    pub fn file_tree(&mut self, text: &[u8]) -> Result<OwnedFd, Errno> {
+        let name = self.name();
+        let file = rustix::fs::openat(
+            self.root.as_fd(),
+            &name,
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::from_raw_mode(0o644),
+        )?;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let written = rustix::io::write(&file, rest)?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        tree::clone_tree(self.root.as_fd(), Path::new(&name))
+    }
+}
+
+/// The tree at an open place.
+fn tree_of(place: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    use rustix::mount::{OpenTreeFlags, open_tree};
+    open_tree(
+        place,
+        c"",
+        OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH,
+    )
+}

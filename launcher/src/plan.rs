@@ -1,0 +1,196 @@
+//! The plan: everything a launch will do, as a value.
+//!
+//! [`plan`] decides, [`crate::process::launch`] carries out. A plan can be printed (`Display`,
+//! JSON through serde) and compared; making one changes nothing on the machine and asks only the
+//! [`HostPaths`] it is given.
+//!
+//! ```text
+//! namespaces   which ones, who is process 1
+//! mounts       ordered steps and the bind points they need
+//! userbinds    the user's binds: order, duplicates, /dev
+//! working      where the program starts
+//! print        the readable form
+//! ```
+
+mod mounts;
+mod namespaces;
+mod print;
+mod userbinds;
+mod working;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::error::LaunchError;
+use crate::host::{HostFacts, HostPaths};
+use crate::identity;
+use crate::mount::MountStep;
+use crate::report::Report;
+use crate::request::{HomeWish, LaunchRequest, RootKind};
+use crate::rootfs::BindPoint;
+
+pub use namespaces::{InitKind, NamespacePlan, UserNamespace};
+pub use working::WorkingDirectory;
+
+/// What a launch will do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct LaunchPlan {
+    /// The image.
+    pub image: PathBuf,
+    /// How it becomes a root.
+    pub root: RootPlan,
+    /// Namespaces.
+    pub namespaces: NamespacePlan,
+    /// Host name in the new UTS namespace.
+    pub hostname: Option<String>,
+    /// Limit of the session tmpfs.
+    pub session_size_mib: u64,
+    /// Mounts that the host makes later appear in the container.
+    pub slave: bool,
+    /// Places that the root must have.
+    pub bind_points: Vec<BindPoint>,
+    /// Mounts, in order.
+    pub mounts: Vec<MountStep>,
+    /// Home directory in the container: `$HOME`, whether mounted or not.
+    pub home: PathBuf,
+    /// Where the program starts.
+    pub working_directory: WorkingDirectory,
+    /// Creation mask of the program.
+    pub umask: u32,
+    /// Privileges of the program.
+    pub security: SecurityPlan,
+}
+
+/// How the image becomes a root.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootPlan {
+    /// A provider mounts it, bind points included.
+    Mounted,
+    /// The directory is bound; with `overlay`, missing bind points are laid over it.
+    Sandbox {
+        /// The overlay may be used.
+        overlay: bool,
+    },
+}
+
+/// What the program may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct SecurityPlan {
+    /// Nothing it executes gains privileges.
+    pub no_new_privileges: bool,
+    /// All capabilities go, those of the bounding set included.
+    pub drop_capabilities: bool,
+}
+
+/// Plans a launch. What is left out is told to `report`.
+///
+/// # Errors
+/// The request asks for something impossible or forbidden.
+pub fn plan(
+    request: &LaunchRequest,
+    config: &Config,
+    facts: &HostFacts,
+    paths: &dyn HostPaths,
+    report: &mut Report<'_>,
+) -> Result<LaunchPlan, LaunchError> {
+    let root = match request.image.kind {
+        RootKind::Sandbox if request.image.path == Path::new("/") => {
+            return Err(LaunchError::RootAsSandbox);
+        }
+        RootKind::Sandbox if !config.allow_dir => {
+            return Err(LaunchError::NotAllowed {
+                what: "running a sandbox image is",
+            });
+        }
+        RootKind::Sandbox => RootPlan::Sandbox {
+            overlay: config.enable_overlay,
+        },
+        RootKind::Mounted => RootPlan::Mounted,
+    };
+    if let Some(name) = &request.hostname
+        && !identity::is_hostname(name)
+    {
+        return Err(LaunchError::Hostname { name: name.clone() });
+    }
+    let namespaces = namespaces::plan(request, config, facts, report)?;
+    let home = home_destination(request, facts);
+    let (mounts, bind_points) = mounts::plan(
+        &mounts::Inputs {
+            request,
+            config,
+            facts,
+            paths,
+            namespaces: &namespaces,
+            home: &home,
+        },
+        report,
+    )?;
+    // Root keeps what it has; for anybody else a capability inside the user namespace would only
+    // be a way to undo the container's mounts.
+    let restricted = facts.uid != 0;
+    Ok(LaunchPlan {
+        image: request.image.path.clone(),
+        root,
+        hostname: request.hostname.clone().filter(|_| namespaces.uts),
+        namespaces,
+        session_size_mib: config.session_size_mib,
+        slave: config.mount_slave,
+        bind_points,
+        mounts,
+        working_directory: working::plan(request, &home),
+        home,
+        umask: if request.no_umask { 0o022 } else { facts.umask },
+        security: SecurityPlan {
+            no_new_privileges: restricted,
+            drop_capabilities: restricted,
+        },
+    })
+}
+
+/// The home directory's path in the container.
+pub fn home_destination(request: &LaunchRequest, facts: &HostFacts) -> PathBuf {
+    match &request.home {
+        HomeWish::Custom { destination, .. } => destination.clone(),
+        HomeWish::Default | HomeWish::None if facts.uid == 0 => PathBuf::from("/root"),
+        HomeWish::Default | HomeWish::None => host_home(request, facts),
+    }
+}
+
+/// The home directory on the host: the database's; `$HOME` counts only where the user is unknown
+/// to it.
+fn host_home(request: &LaunchRequest, facts: &HostFacts) -> PathBuf {
+    if !facts.user.home.as_os_str().is_empty() {
+        return facts.user.home.clone();
+    }
+    request
+        .environment
+        .host
+        .iter()
+        .find(|(name, value)| name == "HOME" && !value.is_empty())
+        .map_or_else(|| PathBuf::from("/"), |(_, value)| PathBuf::from(value))
+}
+
+/// `path` without `.`, `..` and doubled slashes, taken as written (no links are looked at).
+fn clean(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut out = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir | Component::Prefix(_) => {}
+            Component::RootDir | Component::Normal(_) => out.push(component),
+        }
+    }
+    if out.as_os_str().is_empty() {
+        out.push("/");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! Which namespaces are new and who is process 1.
+
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::error::LaunchError;
+use crate::host::HostFacts;
+use crate::report::{Level, Report};
+use crate::request::{LaunchRequest, RootKind};
+
+/// Where the user namespace comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserNamespace {
+    /// The caller's own.
+    Host,
+    /// The one that owns the mounted image, shared by all programs in it; never a nested one.
+    Image,
+    /// A new one in which user and group keep their numbers.
+    New,
+}
+
+/// Process 1 of a new PID namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitKind {
+    /// Ours: reaps what is orphaned and passes signals on to the program.
+    Shim,
+    /// The program itself.
+    Payload,
+}
+
+/// The namespaces of a launch; a mount namespace is always new.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct NamespacePlan {
+    /// User namespace.
+    pub user: UserNamespace,
+    /// New PID namespace, with this process 1.
+    pub pid: Option<InitKind>,
+    /// New IPC namespace.
+    pub ipc: bool,
+    /// New UTS namespace.
+    pub uts: bool,
+    /// New network namespace with only a loopback interface.
+    pub net: bool,
+}
+
+pub(super) fn plan(
+    request: &LaunchRequest,
+    config: &Config,
+    facts: &HostFacts,
+    report: &mut Report<'_>,
+) -> Result<NamespacePlan, LaunchError> {
+    let user = match request.image.kind {
+        _ if facts.privileged => UserNamespace::Host,
+        _ if !config.allow_user_ns => {
+            return Err(LaunchError::NotAllowed {
+                what: "using a user namespace is",
+            });
+        }
+        RootKind::Mounted => UserNamespace::Image,
+        RootKind::Sandbox => UserNamespace::New,
+    };
+    let mut allowed = |wanted: bool, allowed: bool, name: &str| {
+        if wanted && !allowed {
+            report(
+                Level::Warning,
+                &format!("Not using {name} namespace: not allowed by configuration"),
+            );
+        }
+        wanted && allowed
+    };
+    let wish = request.namespaces;
+    let pid = allowed(wish.pid, config.allow_pid_ns, "PID");
+    Ok(NamespacePlan {
+        user,
+        pid: pid.then_some(if wish.no_init {
+            InitKind::Payload
+        } else {
+            InitKind::Shim
+        }),
+        ipc: allowed(wish.ipc, config.allow_ipc_ns, "IPC"),
+        uts: allowed(
+            wish.uts || request.hostname.is_some(),
+            config.allow_uts_ns,
+            "UTS",
+        ),
+        net: wish.net,
+    })
+}

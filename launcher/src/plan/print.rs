@@ -1,0 +1,113 @@
+//! The readable form of a plan, for `--dry-run`.
+
+use std::fmt;
+
+use super::{InitKind, LaunchPlan, RootPlan, UserNamespace};
+use crate::mount::{Condition, FileContent, MountSource, MountStep};
+use crate::rootfs::BindPointKind;
+
+impl fmt::Display for LaunchPlan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = match self.root {
+            RootPlan::Mounted => "mounted by the image server",
+            RootPlan::Sandbox { overlay: true } => "bound, overlay for missing bind points",
+            RootPlan::Sandbox { overlay: false } => "bound",
+        };
+        writeln!(out, "image        {} ({root})", self.image.display())?;
+        let mut namespaces = vec![match self.namespaces.user {
+            UserNamespace::Host => "user: the caller's",
+            UserNamespace::Image => "user: the image's",
+            UserNamespace::New => "user: new, same ids",
+        }];
+        namespaces.push("mount");
+        match self.namespaces.pid {
+            Some(InitKind::Shim) => namespaces.push("pid (with init)"),
+            Some(InitKind::Payload) => namespaces.push("pid (no init)"),
+            None => {}
+        }
+        for (wanted, name) in [
+            (self.namespaces.ipc, "ipc"),
+            (self.namespaces.uts, "uts"),
+            (self.namespaces.net, "net"),
+        ] {
+            if wanted {
+                namespaces.push(name);
+            }
+        }
+        writeln!(out, "namespaces   {}", namespaces.join(", "))?;
+        if let Some(name) = &self.hostname {
+            writeln!(out, "hostname     {name}")?;
+        }
+        for point in &self.bind_points {
+            let kind = match point.kind {
+                BindPointKind::Directory => "directory",
+                BindPointKind::File => "file",
+            };
+            writeln!(out, "bind point   {} ({kind})", point.path.display())?;
+        }
+        for step in &self.mounts {
+            writeln!(out, "mount        {step}")?;
+        }
+        let working = &self.working_directory;
+        write!(out, "directory    {}", working.path.display())?;
+        for fallback in &working.fallbacks {
+            write!(out, ", else {}", fallback.display())?;
+        }
+        writeln!(out)?;
+        writeln!(out, "home         {}", self.home.display())?;
+        writeln!(out, "umask        {:04o}", self.umask)?;
+        let privileges = match (
+            self.security.no_new_privileges,
+            self.security.drop_capabilities,
+        ) {
+            (true, true) => "no new ones, no capabilities",
+            (true, false) => "no new ones",
+            (false, true) => "no capabilities",
+            (false, false) => "kept",
+        };
+        writeln!(out, "privileges   {privileges}")
+    }
+}
+
+impl fmt::Display for MountStep {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "[{}] ", self.tag)?;
+        match &self.source {
+            MountSource::Host { path } => write!(out, "{}", path.display())?,
+            MountSource::HostDirectory { path, .. } => {
+                write!(out, "{} (made if missing)", path.display())?;
+            }
+            MountSource::EmptyDirectory { mode } => write!(out, "empty directory {mode:04o}")?,
+            MountSource::File(FileContent::HostCopy(path)) => {
+                write!(out, "copy of {}", path.display())?;
+            }
+            MountSource::File(FileContent::Text(_)) => out.write_str("generated text")?,
+            MountSource::File(FileContent::Passwd(edit)) => {
+                write!(out, "image's file with user {}", edit.name)?;
+            }
+            MountSource::File(FileContent::Group(edit)) => {
+                write!(out, "image's file with {} groups", edit.groups.len())?;
+            }
+            MountSource::Devices(wish) => write!(out, "{} device nodes", wish.nodes.len())?,
+            MountSource::Proc => out.write_str("new proc")?,
+            MountSource::Sysfs => out.write_str("new sysfs")?,
+        }
+        write!(out, " -> {}", self.destination.display())?;
+        let flags: Vec<&str> = [
+            (self.flags.read_only, "ro"),
+            (self.flags.no_suid, "nosuid"),
+            (self.flags.no_dev, "nodev"),
+        ]
+        .into_iter()
+        .filter_map(|(set, name)| set.then_some(name))
+        .collect();
+        if !flags.is_empty() {
+            write!(out, " ({})", flags.join(","))?;
+        }
+        match &self.condition {
+            Condition::Always => Ok(()),
+            Condition::UnlessPresent => out.write_str(" unless present"),
+            Condition::UnlessSameAs(path) => write!(out, " unless it is {}", path.display()),
+        }
+    }
+}

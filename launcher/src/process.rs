@@ -1,0 +1,93 @@
+//! Who forks whom.
+//!
+//! ```text
+//! without PID namespace            with one
+//!   launcher ──execve──► program     launcher ── waits, passes signals on, dies the same death
+//!                                       └─ process 1 ── init: reaps, passes signals on
+//!                                              └─ program
+//!                                    with --no-init process 1 becomes the program
+//! ```
+//! The process is single-threaded throughout, so that the halves of a fork can go on alike.
+
+mod execute;
+mod setup;
+mod supervise;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::error::LaunchError;
+use crate::kernel::{self, Fork};
+use crate::plan::{InitKind, LaunchPlan};
+use crate::report::Report;
+use crate::rootfs::RootfsProvider;
+
+/// What is executed in the container.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Program {
+    /// File in the container.
+    pub path: PathBuf,
+    /// Arguments, the program's name first.
+    pub arguments: Vec<OsString>,
+    /// Whole environment.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// Finds the program, inside the container and with its privileges; see [`launch`].
+pub type FindProgram<'a> = dyn FnMut(&mut Report<'_>) -> Result<Program, LaunchError> + 'a;
+
+/// Carries `plan` out. On success this process has become the program, so that nothing is
+/// returned; where a process must wait for the program (PID namespaces), the value is the exit
+/// code for the caller to end with at once.
+///
+/// `provider` mounts the image of plans that need it. `program` is called last, inside the
+/// container.
+///
+/// # Errors
+/// What kept the program from starting. With a PID namespace the error may be returned in a
+/// second process; the caller reports it and exits as usual.
+pub fn launch(
+    plan: &LaunchPlan,
+    provider: Option<&mut dyn RootfsProvider>,
+    program: &mut FindProgram<'_>,
+    report: &mut Report<'_>,
+) -> Result<u8, LaunchError> {
+    let rootfs = setup::provide(plan, provider)?;
+    let previous_umask = rustix::process::umask(rustix::fs::Mode::empty());
+    let root = match setup::enter_namespaces(plan, rootfs) {
+        Ok(root) => root,
+        Err(error) => {
+            rustix::process::umask(previous_umask);
+            return Err(error);
+        }
+    };
+    let Some(init) = plan.namespaces.pid else {
+        setup::build(plan, root, report)?;
+        return Err(start(plan, program, report));
+    };
+    let mask = kernel::block_signals().map_err(setup::io("blocking signals"))?;
+    match kernel::fork().map_err(setup::io("starting process 1"))? {
+        Fork::Parent(child) => {
+            drop(root);
+            return supervise::outer(child);
+        }
+        Fork::Child => setup::die_with_parent()?,
+    }
+    setup::build(plan, root, report)?;
+    if init == InitKind::Shim {
+        match kernel::fork().map_err(setup::io("starting the program"))? {
+            Fork::Parent(child) => return supervise::init(child),
+            Fork::Child => {}
+        }
+    }
+    kernel::restore_signals(&mask).map_err(setup::io("restoring signals"))?;
+    Err(start(plan, program, report))
+}
+
+/// Becomes the program; returns why not.
+fn start(plan: &LaunchPlan, program: &mut FindProgram<'_>, report: &mut Report<'_>) -> LaunchError {
+    match setup::prepare(plan, report).and_then(|()| program(report)) {
+        Ok(program) => execute::execute(&program),
+        Err(error) => error,
+    }
+}

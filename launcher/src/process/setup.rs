@@ -1,0 +1,181 @@
+//! From the host to the inside of the container.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::Signal;
+use rustix::thread::UnshareFlags;
+
+use crate::error::{LaunchError, errno_reason, reason};
+use crate::idmap;
+use crate::kernel;
+use crate::mount::attach::{self, Assembly, RootSource};
+use crate::mount::sandbox::SandboxOptions;
+use crate::plan::{LaunchPlan, RootPlan, UserNamespace, WorkingDirectory};
+use crate::report::{Level, Report};
+use crate::rootfs::{Rootfs, RootfsProvider};
+use crate::security;
+
+/// Names the step of a failed call.
+pub(super) fn io(step: &'static str) -> impl Fn(io::Error) -> LaunchError {
+    move |error| LaunchError::Setup {
+        step,
+        reason: reason(&error),
+    }
+}
+
+fn errno(step: &'static str) -> impl Fn(Errno) -> LaunchError {
+    move |error| LaunchError::Setup {
+        step,
+        reason: errno_reason(error),
+    }
+}
+
+/// Gets the mounted image where the plan needs one.
+pub(super) fn provide(
+    plan: &LaunchPlan,
+    provider: Option<&mut dyn RootfsProvider>,
+) -> Result<Option<Rootfs>, LaunchError> {
+    match plan.root {
+        RootPlan::Sandbox { .. } => Ok(None),
+        RootPlan::Mounted => provider
+            .ok_or_else(|| LaunchError::NoProvider {
+                path: plan.image.clone(),
+            })?
+            .provide(&plan.bind_points)
+            .map(Some)
+            .map_err(LaunchError::Rootfs),
+    }
+}
+
+/// What the root is made from, once the namespaces are entered.
+pub(super) enum EnteredRoot {
+    Tree(Rootfs),
+    Sandbox,
+}
+
+/// Leaves the host's namespaces; only the user namespace is ever one that exists already.
+pub(super) fn enter_namespaces(
+    plan: &LaunchPlan,
+    rootfs: Option<Rootfs>,
+) -> Result<EnteredRoot, LaunchError> {
+    let mut flags = UnshareFlags::NEWNS;
+    let mut names = vec!["mount"];
+    for (wanted, flag, name) in [
+        (plan.namespaces.pid.is_some(), UnshareFlags::NEWPID, "PID"),
+        (plan.namespaces.ipc, UnshareFlags::NEWIPC, "IPC"),
+        (plan.namespaces.uts, UnshareFlags::NEWUTS, "UTS"),
+        (plan.namespaces.net, UnshareFlags::NEWNET, "network"),
+    ] {
+        if wanted {
+            flags |= flag;
+            names.push(name);
+        }
+    }
+    let unshare = || {
+        kernel::unshare(flags).map_err(|error| LaunchError::Namespaces {
+            namespaces: names.join(", "),
+            reason: reason(&error),
+        })
+    };
+    let joined = rootfs
+        .as_ref()
+        .and_then(|root| root.user_namespace.as_ref());
+    match (plan.namespaces.user, joined) {
+        (UserNamespace::New, _) => idmap::enter_new_user_namespace(flags)?,
+        (_, Some(namespace)) => {
+            kernel::join_user_namespace(namespace.as_fd()).map_err(|error| {
+                LaunchError::JoinUserNamespace {
+                    reason: errno_reason(error),
+                }
+            })?;
+            unshare()?;
+        }
+        (UserNamespace::Image | UserNamespace::Host, None) => unshare()?,
+    }
+    Ok(rootfs.map_or(EnteredRoot::Sandbox, EnteredRoot::Tree))
+}
+
+/// Process 1 must not outlive the process that stands for it on the host.
+pub(super) fn die_with_parent() -> Result<(), LaunchError> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(errno("tying process 1 to its parent"))
+}
+
+/// Puts the container together and enters it.
+pub(super) fn build(
+    plan: &LaunchPlan,
+    root: EnteredRoot,
+    report: &mut Report<'_>,
+) -> Result<(), LaunchError> {
+    if let Some(name) = &plan.hostname {
+        rustix::system::sethostname(name.as_bytes()).map_err(errno("setting the host name"))?;
+    }
+    if plan.namespaces.net {
+        kernel::loopback_up().map_err(io("bringing the loopback interface up"))?;
+    }
+    let root = match (root, plan.root) {
+        (EnteredRoot::Tree(rootfs), _) => RootSource::Tree(rootfs.tree),
+        (EnteredRoot::Sandbox, kind) => RootSource::Sandbox {
+            directory: &plan.image,
+            points: &plan.bind_points,
+            options: SandboxOptions {
+                overlay: kind == RootPlan::Sandbox { overlay: true },
+                user_namespace: plan.namespaces.user != UserNamespace::Host,
+            },
+        },
+    };
+    attach::assemble(
+        Assembly {
+            root,
+            steps: &plan.mounts,
+            session_size_mib: plan.session_size_mib,
+            slave: plan.slave,
+        },
+        report,
+    )
+}
+
+/// Last changes to the process that becomes the program.
+pub(super) fn prepare(plan: &LaunchPlan, report: &mut Report<'_>) -> Result<(), LaunchError> {
+    change_directory(&plan.working_directory, report)?;
+    rustix::process::umask(Mode::from_raw_mode(plan.umask));
+    kernel::reset_signal_dispositions(false).map_err(io("resetting signals"))?;
+    security::apply(plan.security)
+}
+
+fn change_directory(
+    working: &WorkingDirectory,
+    report: &mut Report<'_>,
+) -> Result<(), LaunchError> {
+    let mut failed: Option<(&PathBuf, Errno)> = None;
+    for path in [&working.path].into_iter().chain(&working.fallbacks) {
+        match (rustix::process::chdir(path), failed.take()) {
+            (Ok(()), None) => return Ok(()),
+            (Ok(()), Some((tried, error))) => {
+                report(
+                    Level::Warning,
+                    &format!(
+                        "Error changing the container working directory. Using '{}' instead: \
+                         chdir {}: {}",
+                        path.display(),
+                        tried.display(),
+                        errno_reason(error)
+                    ),
+                );
+                return Ok(());
+            }
+            (Err(error), _) => failed = Some((path, error)),
+        }
+    }
+    match failed {
+        Some((path, error)) => Err(LaunchError::WorkingDirectory {
+            path: path.clone(),
+            reason: errno_reason(error),
+        }),
+        None => Ok(()),
+    }
+}

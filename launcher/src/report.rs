@@ -1,0 +1,17 @@
+//! How the launcher tells the user things: it prints nothing itself.
+
+/// How loud a message is; the program maps it to Apptainer's levels.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// Only with `--debug`.
+    Debug,
+    /// With `--verbose`.
+    Verbose,
+    /// Normally.
+    Info,
+    /// Something was left out.
+    Warning,
+}
+
+/// Receiver of messages.
+pub type Report<'a> = dyn FnMut(Level, &str) + 'a;
