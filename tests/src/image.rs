@@ -35,7 +35,7 @@ From: SANDBOX
     exit 3
 
 %labels
-    Author skiff-tests
+    Author Someone
     Version 1.2.3
 
 %help

@@ -16,6 +16,10 @@ pub(super) struct Case {
     pub(super) why: Option<String>,
     /// The script, run by bash.
     pub(super) run: String,
+    /// The expectation is what Apptainer does in the same moment, as it depends on the machine or
+    /// is text of Apptainer's own.
+    #[serde(default)]
+    pub(super) live: bool,
     /// Its standard output.
     #[serde(default)]
     pub(super) stdout: String,
@@ -100,6 +104,9 @@ pub(super) fn record(path: &Path, cases: &[Case]) {
             field(&mut text, "why", why);
         }
         field(&mut text, "run", &case.run);
+        if case.live {
+            text.push_str("live = true\n");
+        }
         if let Some(code) = case.code {
             writeln!(text, "code = {code}").expect("a string");
         }

@@ -15,6 +15,10 @@ impl Names {
             .into_owned();
         let mut names = vec![
             (folder.to_owned(), "$T"),
+            (
+                folder.rsplit('/').next().unwrap_or(folder).to_owned(),
+                "$CASE",
+            ),
             (program.folder.display().to_string(), "$BIN"),
             (images.folder.display().to_string(), "$IMAGES"),
             (user.home.display().to_string(), "$HOME"),

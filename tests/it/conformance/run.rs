@@ -36,7 +36,7 @@ pub(super) fn observe(case: &Case, program: &Program, images: &Images) -> Observ
                 "PATH",
                 format!("{}:/usr/local/bin:/usr/bin:/bin", program.folder.display()),
             )
-            .env("LC_ALL", "C.UTF-8")
+            .env("LC_ALL", "C")
             .env("T", &folder.0)
             .env("IMAGES", &images.folder)
             .env("IMG", &images.sif)
