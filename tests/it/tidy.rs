@@ -80,8 +80,11 @@ fn modules_say_what_they_are_and_none_is_called_mod() {
             offenders.push(format!("{} should be named after its noun", path.display()));
         }
         let text = std::fs::read_to_string(&path).expect("a source file");
-        if !text.starts_with("//!") {
-            offenders.push(format!("{} does not begin with //!", path.display()));
+        if !text.lines().take(5).any(|line| line.starts_with("//!")) {
+            offenders.push(format!(
+                "{} does not say at its head what it is",
+                path.display()
+            ));
         }
     }
     report("module files", &offenders);
