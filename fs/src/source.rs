@@ -1,11 +1,13 @@
 //! Where the bytes of an image come from.
 
+mod counted;
 mod file;
 mod memory;
 #[cfg(test)]
 mod tests;
 mod window;
 
+pub use counted::Counted;
 pub use file::FileSource;
 pub use memory::MemorySource;
 pub use window::Window;

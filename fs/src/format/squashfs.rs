@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub use skiff_cache::memory::MemoryStats;
 
 use crate::format::bytes::index;
-use crate::source::Source;
+use crate::source::{Counted, Source};
 use crate::tree::{Attr, Entry, NodeRef, Segment, Tree, TreeError, TreeStat};
 
 use data::{Content, Data, Fragment};
@@ -115,6 +115,7 @@ pub enum SquashfsError {
 pub struct Squashfs {
     superblock: Superblock,
     compressor_options: Option<CompressorOptions>,
+    source: Arc<Counted>,
     root: NodeRef,
     metadata: Metadata,
     data: Data,
@@ -132,6 +133,7 @@ impl Squashfs {
     /// # Errors
     /// [`SquashfsError`]
     pub fn open(source: Arc<dyn Source>, options: SquashfsOptions) -> Result<Self, SquashfsError> {
+        let source = Arc::new(Counted::new(source));
         let mut start = [0; options::READ_LEN];
         let got = source.read_at(&mut start, 0)?;
         let start = start.get(..got).unwrap_or_default();
@@ -192,7 +194,7 @@ impl Squashfs {
                 options.metadata_cache_bytes,
             ),
             data: Data::new(
-                source,
+                Arc::clone(&source),
                 superblock.codec,
                 superblock.block_size,
                 superblock.bytes_used,
@@ -204,6 +206,7 @@ impl Squashfs {
             fragments,
             xattrs,
             numbers: Numbers::new(export),
+            source,
         };
         match squashfs.inode(root) {
             Ok(Inode {
@@ -424,5 +427,9 @@ impl Tree for Squashfs {
             inodes: u64::from(self.superblock.inodes),
             name_max: NAME_MAX,
         }
+    }
+
+    fn source_bytes_read(&self) -> u64 {
+        self.source.bytes_read()
     }
 }

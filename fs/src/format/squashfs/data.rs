@@ -13,7 +13,7 @@ use skiff_cache::memory::{MemoryCache, MemoryStats, Weigh};
 
 use crate::decompress::{self, Codec};
 use crate::format::bytes::index;
-use crate::source::Source;
+use crate::source::{Counted, Source};
 use crate::tree::{NodeRef, Segment, TreeError};
 
 use super::inode::{File, Tail};
@@ -67,7 +67,7 @@ impl Weigh for Sum {
 /// Decodes blocks of one file system.
 #[derive(Debug)]
 pub(super) struct Data {
-    source: Arc<dyn Source>,
+    source: Arc<Counted>,
     codec: Codec,
     block_size: u32,
     /// Length of the file system.
@@ -103,7 +103,7 @@ pub(super) struct Content<'a> {
 
 impl Data {
     pub(super) fn new(
-        source: Arc<dyn Source>,
+        source: Arc<Counted>,
         codec: Codec,
         block_size: u32,
         end: u64,

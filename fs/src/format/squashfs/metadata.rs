@@ -12,7 +12,7 @@ use skiff_cache::memory::{MemoryCache, MemoryStats, Weigh};
 
 use crate::decompress::{self, Codec};
 use crate::format::bytes::index;
-use crate::source::Source;
+use crate::source::{Counted, Source};
 use crate::tree::TreeError;
 
 /// What a full metadata block decodes to, and the most one may take on disk.
@@ -80,7 +80,7 @@ enum Key {
 /// All metadata of one file system, decoded once and kept in a bounded cache.
 #[derive(Debug)]
 pub(super) struct Metadata {
-    source: Arc<dyn Source>,
+    source: Arc<Counted>,
     codec: Codec,
     cache: MemoryCache<Key, SharedBlock>,
 }
@@ -92,7 +92,7 @@ thread_local! {
 }
 
 impl Metadata {
-    pub(super) fn new(source: Arc<dyn Source>, codec: Codec, cache_bytes: usize) -> Self {
+    pub(super) fn new(source: Arc<Counted>, codec: Codec, cache_bytes: usize) -> Self {
         Self {
             source,
             codec,
