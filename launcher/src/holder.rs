@@ -22,7 +22,6 @@ pub mod runtime_dir;
 pub mod supervise;
 
 mod protocol;
-mod sys;
 
 use std::time::Duration;
 

@@ -18,7 +18,9 @@ use super::key::HolderKey;
 use super::protocol::{self, Message};
 use super::runtime_dir::RuntimeDir;
 use super::supervise::{RestartPause, set_name};
-use super::{DEFAULT_LINGER, HOLDER_NAME, LINGER_VARIABLE, SERVER_NAME, client, sys};
+use super::{DEFAULT_LINGER, HOLDER_NAME, LINGER_VARIABLE, SERVER_NAME, client};
+use crate::idmap;
+use crate::kernel::{self, Fork};
 use crate::rootfs::BindPoint;
 
 /// How long a connected launch may take to say what it wants.
@@ -74,7 +76,7 @@ pub struct Summons {
 pub fn accept_summons() -> io::Result<Summons> {
     // What the starter's caller left open for the program (pipes, a launcher's sockets) must end
     // with the program and not with us.
-    sys::close_from(3)?;
+    kernel::close_from(3)?;
     let first = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
@@ -111,7 +113,7 @@ pub fn accept_summons() -> io::Result<Summons> {
 /// # Errors
 /// What fork(2) reports.
 pub fn detach() -> io::Result<bool> {
-    Ok(sys::fork()?.is_none())
+    Ok(kernel::fork()? == Fork::Child)
 }
 
 impl Summons {
@@ -189,20 +191,12 @@ fn linger() -> Duration {
 
 /// New mount namespace, for an ordinary user in a new user namespace with the own ids alone.
 fn enter_namespaces() -> io::Result<Option<OwnedFd>> {
-    let uid = rustix::process::geteuid().as_raw();
-    let gid = rustix::process::getegid().as_raw();
-    let namespace = if uid == 0 && unshare(UnshareFlags::NEWNS).is_ok() {
+    let privileged =
+        rustix::process::geteuid().is_root() && kernel::unshare(UnshareFlags::NEWNS).is_ok();
+    let namespace = if privileged {
         None
     } else {
-        unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).map_err(|errno| {
-            let text = format!(
-                "cannot create a user namespace: {errno}; `skiff doctor` names the setting that allows it"
-            );
-            io::Error::new(io::Error::from(errno).kind(), text)
-        })?;
-        std::fs::write("/proc/self/setgroups", "deny")?;
-        std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
-        std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+        idmap::enter_new_user_namespace(UnshareFlags::NEWNS).map_err(io::Error::other)?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         Some(rustix::fs::open(
             "/proc/self/ns/user",
@@ -216,17 +210,13 @@ fn enter_namespaces() -> io::Result<Option<OwnedFd>> {
     Ok(namespace)
 }
 
-fn unshare(flags: UnshareFlags) -> Result<(), Errno> {
-    sys::unshare(flags)
-}
-
 /// Takes the calling process (a new server) out of the namespace that the mount is in, so that the
 /// mount ends with the holder and the containers and not with the server, which waits for its end.
 /// Returns the mount's root.
 fn leave_mount(target: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(target, flags, Mode::empty())?;
-    unshare(UnshareFlags::NEWNS)?;
+    kernel::unshare(UnshareFlags::NEWNS)?;
     rustix::mount::unmount(target, UnmountFlags::DETACH)?;
     Ok(root)
 }
@@ -438,8 +428,9 @@ impl Keeper<'_> {
     fn start_server(&mut self, restarted: bool) -> io::Result<()> {
         let (own, theirs) = protocol::socket_pair()?;
         let views = self.views.iter().map(|view| view.points.clone()).collect();
-        match sys::fork()? {
-            Some(pid) => {
+        match kernel::fork()? {
+            Fork::Parent(pid) => {
+                let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
                 drop(theirs);
                 let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
                 self.server = Some(Server {
@@ -450,7 +441,7 @@ impl Keeper<'_> {
                 });
                 Ok(())
             }
-            None => {
+            Fork::Child => {
                 drop(own);
                 // What only the holder may keep: a launch that waits must see it end.
                 self.listener = None;
@@ -466,7 +457,7 @@ impl Keeper<'_> {
                         root,
                     })
                 });
-                sys::exit_now(i32::from(served.is_err()))
+                kernel::exit_now(i32::from(served.is_err()))
             }
         }
     }

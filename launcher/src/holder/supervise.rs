@@ -3,9 +3,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use rustix::process::WaitOptions;
+use rustix::process::{Pid, WaitOptions};
 
-use super::{SERVER_NAME, sys};
+use super::SERVER_NAME;
+use crate::kernel::{self, Fork};
 
 /// A server that lived shorter than this counts as not started.
 const SHORT_LIFE: Duration = Duration::from_millis(200);
@@ -40,11 +41,14 @@ pub fn supervise(serve: &mut dyn FnMut(bool) -> io::Result<()>) -> io::Result<()
     let mut restarted = false;
     loop {
         let started = Instant::now();
-        let Some(server) = sys::fork()? else {
-            set_name(SERVER_NAME);
-            sys::exit_now(i32::from(serve(restarted).is_err()));
+        let server = match kernel::fork()? {
+            Fork::Parent(server) => server,
+            Fork::Child => {
+                set_name(SERVER_NAME);
+                kernel::exit_now(i32::from(serve(restarted).is_err()));
+            }
         };
-        let ended = rustix::process::waitpid(Some(server), WaitOptions::empty())?;
+        let ended = rustix::process::waitpid(Pid::from_raw(server), WaitOptions::empty())?;
         if ended.is_some_and(|(_, status)| status.exit_status() == Some(0)) {
             return Ok(());
         }
@@ -67,7 +71,7 @@ pub fn set_name(name: &str) {
 /// # Errors
 /// What fork(2) or setsid(2) report.
 pub fn into_background() -> io::Result<bool> {
-    if sys::fork()?.is_some() {
+    if kernel::fork()? != Fork::Child {
         return Ok(false);
     }
     rustix::process::setsid()?;
