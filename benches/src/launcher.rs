@@ -3,13 +3,14 @@
 use crate::actor::Actor;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// How a program gets started.
 #[derive(Clone, Debug)]
 pub enum Launcher {
     /// The program as it is, for scale.
     Bare,
-    /// `skiff exec` with this binary, after all its servers were ended.
+    /// `skiff exec` with this binary, when no server of it runs.
     SkiffCold(PathBuf),
     /// `skiff exec` with this binary while its server runs.
     SkiffWarm(PathBuf),
@@ -40,13 +41,14 @@ impl Launcher {
         }
     }
 
-    /// The command that starts `/bin/true` of the image.
-    pub fn command(&self, target: &Target, actor: &Actor) -> Command {
+    /// The command that starts `/bin/true` of the image; skiff's server stays for `linger` after.
+    pub fn command(&self, target: &Target, actor: &Actor, linger: Duration) -> Command {
         let mut command = match self {
             Self::Bare => actor.command("/bin/true"),
             Self::SkiffCold(program) | Self::SkiffWarm(program) | Self::Apptainer(program) => {
                 let mut command = actor.command(program);
                 command.arg("exec").arg(&target.image).arg("/bin/true");
+                command.env("SKIFF_LINGER", linger.as_secs_f64().to_string());
                 command
             }
             Self::Bwrap(program) => {

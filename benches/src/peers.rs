@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Options of a run.
 #[derive(Clone, Debug, clap::Args)]
@@ -58,6 +59,9 @@ pub fn run(args: &PeersArgs) -> Result<()> {
     bench.report.print()?;
     bench.report.save(&args.json)
 }
+
+/// How long skiff's server stays in the exec benchmark after its last container.
+const LINGER: Duration = Duration::from_secs(1);
 
 struct Bench {
     report: Report,
@@ -345,10 +349,16 @@ impl Bench {
         for round in 0..=rounds {
             for launcher in &launchers {
                 interrupt::check()?;
-                if let Launcher::SkiffCold(program) = launcher {
-                    procs::end(program);
+                // The server of the round before leaves by itself; a killed one would leave a mess.
+                if let Launcher::SkiffCold(program) = launcher
+                    && !procs::wait_until_gone(program, 10 * LINGER)
+                {
+                    bail!(
+                        "the server did not leave {} s after its last container",
+                        LINGER.as_secs()
+                    );
                 }
-                let elapsed = workload::time(&mut launcher.command(&target, &self.actor))?;
+                let elapsed = workload::time(&mut launcher.command(&target, &self.actor, LINGER))?;
                 // Round 0 warms the page cache for everybody and does not count.
                 if round > 0 {
                     let entry = self.report.entry("exec true", None, launcher.name());

@@ -39,6 +39,18 @@ pub fn cpu_time(pid: Pid) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// Waits until nothing executes `program` any more; false when something still does after `patience`.
+pub fn wait_until_gone(program: &Path, patience: Duration) -> bool {
+    let started = Instant::now();
+    while !executing(program).is_empty() {
+        if started.elapsed() > patience {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
 /// Ends all processes that execute `program`; those that ignore SIGTERM are killed after 3 s.
 pub fn end(program: &Path) {
     let started = Instant::now();
