@@ -282,10 +282,10 @@ impl Builder<'_> {
             return Ok(());
         }
         match (&step.source, opened) {
-            (_, Opened::Tree(tree)) => tree::attach(tree.as_fd(), place.as_fd()).map_err(failed),
+            (_, Opened::Tree(tree)) => attach(tree.as_fd(), place.as_fd()).map_err(failed),
             (MountSource::Devices(wish), Opened::Nodes(nodes)) => {
                 let tree = self.session.directory_tree(0o755).map_err(failed)?;
-                tree::attach(tree.as_fd(), place.as_fd()).map_err(failed)?;
+                attach(tree.as_fd(), place.as_fd()).map_err(failed)?;
                 device::fill(tree.as_fd(), wish, &nodes).map_err(failed)
             }
             (source, _) => {
@@ -293,7 +293,7 @@ impl Builder<'_> {
                     return Ok(());
                 };
                 let tree = restricted(step, tree, report)?;
-                tree::attach(tree.as_fd(), place.as_fd()).map_err(failed)
+                attach(tree.as_fd(), place.as_fd()).map_err(failed)
             }
         }
     }
@@ -488,6 +488,18 @@ impl Builder<'_> {
             }
         }
     }
+}
+
+/// Attaches a tree to a place. The kernel says "invalid argument" where a directory meets a file;
+/// mount(2) had a better word for it.
+fn attach(tree: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<(), Errno> {
+    tree::attach(tree, place).map_err(|error| {
+        let directory = |descriptor| resolve::place(descriptor).map(|place| place.directory);
+        match (directory(tree), directory(place)) {
+            (Ok(source), Ok(destination)) if source != destination => Errno::NOTDIR,
+            _ => error,
+        }
+    })
 }
 
 /// The same inode, whatever mount it is seen through.

@@ -2,18 +2,19 @@
 //! [`Bind`]s. Pure: nothing is looked up here.
 //!
 //! In a list, a comma ends a bind unless what follows it is one more option of a bind that
-//! already has options: `/a:/b:ro,rw,/c` are two binds. `\,` and `\:` stand for themselves.
+//! already has options: `/a:/b:ro,rw,/c` are two binds. `\,` and `\:` stand for themselves, space
+//! around a bind is dropped.
 
 use std::path::PathBuf;
 
 use crate::request::Bind;
 
-/// A bind that cannot be understood. `Display` is what follows `FATAL:   `.
+/// A bind that cannot be understood.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BindError {
     /// More than three fields.
     #[error(
-        "While setting bind mount configuration: while parsing bind path: while getting bind path: bad bind syntax \"{given}:\": should be {given}"
+        "while parsing bind path: while getting bind path: bad bind syntax \"{given}:\": should be {given}"
     )]
     TooManyFields {
         /// The first three fields.
@@ -21,7 +22,7 @@ pub enum BindError {
     },
     /// An option that does not exist.
     #[error(
-        "While setting bind mount configuration: while parsing bind path: while getting bind path: {option} is not a valid bind option"
+        "while parsing bind path: while getting bind path: {option} is not a valid bind option"
     )]
     Option {
         /// As given.
@@ -36,7 +37,7 @@ pub enum BindError {
         source_text: String,
     },
     /// A `--mount` that cannot be understood.
-    #[error("While setting bind mount configuration: while parsing mount {given:?}: {reason}")]
+    #[error("while parsing mount {given:?}: {reason}")]
     Mount {
         /// As given.
         given: String,
@@ -80,16 +81,17 @@ pub fn parse_binds(text: &str) -> Result<Vec<Bind>, BindError> {
     let mut binds = Vec::new();
     let mut current: Option<Vec<String>> = None;
     for item in split_unescaped(text, ',') {
+        let item = item.trim();
         match &mut current {
-            Some(fields) if fields.len() == 3 && is_option(&item) => {
+            Some(fields) if fields.len() == 3 && is_option(item) => {
                 if let Some(options) = fields.last_mut() {
                     options.push(',');
-                    options.push_str(&item);
+                    options.push_str(item);
                 }
             }
             _ => {
                 binds.extend(finish(current.take())?);
-                current = Some(split_unescaped(&item, ':'));
+                current = Some(split_unescaped(item, ':'));
             }
         }
     }

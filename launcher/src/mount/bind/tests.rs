@@ -30,13 +30,14 @@ fn lists_of_binds() {
     check("/a:/b,ro", &[("/a", "/b", false), ("ro", "ro", false)]);
     check(r"/a\,b:/c\:d", &[("/a,b", "/c:d", false)]);
     check(":/x", &[("/x", "/x", false)]);
+    check(" /a:/b , /c ", &[("/a", "/b", false), ("/c", "/c", false)]);
     check("/a::ro", &[("/a", "", true)]);
 }
 
 #[track_caller]
 fn check_error(text: &str, expected: &str) {
     let error = parse_binds(text).unwrap_err().to_string();
-    let prefix = "While setting bind mount configuration: while parsing bind path: while getting bind path: ";
+    let prefix = "while parsing bind path: while getting bind path: ";
     assert_eq!(error.strip_prefix(prefix), Some(expected), "{error}");
 }
 
@@ -59,11 +60,7 @@ fn check_mount(text: &str, expected: Result<(&str, &str, bool), &str>) {
     let result = parse_mounts(text).map_err(|error| error.to_string());
     let expected = expected
         .map(|(source, destination, read_only)| vec![bind(source, destination, read_only)])
-        .map_err(|reason| {
-            format!(
-                "While setting bind mount configuration: while parsing mount {text:?}: {reason}"
-            )
-        });
+        .map_err(|reason| format!("while parsing mount {text:?}: {reason}"));
     assert_eq!(result, expected);
 }
 
