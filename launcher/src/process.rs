@@ -21,6 +21,7 @@ use crate::kernel::{self, Fork};
 use crate::plan::{InitKind, LaunchPlan};
 use crate::report::Report;
 use crate::rootfs::RootfsProvider;
+use crate::security;
 
 /// What is executed in the container.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,12 +34,21 @@ pub struct Program {
     pub environment: Vec<(OsString, OsString)>,
 }
 
-/// Finds the program, inside the container and with its privileges; see [`launch`].
-pub type FindProgram<'a> = dyn FnMut(&mut Report<'_>) -> Result<Program, LaunchError> + 'a;
+/// What is left to do once the container is entered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// Become this program.
+    Execute(Program),
+    /// Nothing to run: end with this exit code.
+    Exit(u8),
+}
 
-/// Carries `plan` out. On success this process has become the program, so that nothing is
-/// returned; where a process must wait for the program (PID namespaces), the value is the exit
-/// code for the caller to end with at once.
+/// Finds the program, inside the container and with its privileges; see [`launch`].
+pub type FindProgram<'a> = dyn FnMut(&mut Report<'_>) -> Result<Start, LaunchError> + 'a;
+
+/// Carries `plan` out. Normally this process becomes the program, so that nothing is returned;
+/// where a process must wait for the program (PID namespaces) or there is nothing to run, the value
+/// is the exit code for the caller to end with at once.
 ///
 /// `provider` mounts the image of plans that need it. `program` is called last, inside the
 /// container.
@@ -63,12 +73,13 @@ pub fn launch(
     };
     let Some(init) = plan.namespaces.pid else {
         setup::build(plan, root, report)?;
-        return Err(start(plan, program, report));
+        return start(plan, program, report);
     };
     let mask = kernel::block_signals().map_err(setup::io("blocking signals"))?;
     match kernel::fork().map_err(setup::io("starting process 1"))? {
         Fork::Parent(child) => {
             drop(root);
+            security::apply(plan.security)?;
             return supervise::outer(child);
         }
         Fork::Child => setup::die_with_parent()?,
@@ -76,18 +87,26 @@ pub fn launch(
     setup::build(plan, root, report)?;
     if init == InitKind::Shim {
         match kernel::fork().map_err(setup::io("starting the program"))? {
-            Fork::Parent(child) => return supervise::init(child),
+            Fork::Parent(child) => {
+                security::apply(plan.security)?;
+                return supervise::init(child);
+            }
             Fork::Child => {}
         }
     }
     kernel::restore_signals(&mask).map_err(setup::io("restoring signals"))?;
-    Err(start(plan, program, report))
+    start(plan, program, report)
 }
 
-/// Becomes the program; returns why not.
-fn start(plan: &LaunchPlan, program: &mut FindProgram<'_>, report: &mut Report<'_>) -> LaunchError {
-    match setup::prepare(plan, report).and_then(|()| program(report)) {
-        Ok(program) => execute::execute(&program),
-        Err(error) => error,
+/// Becomes the program, or returns why not.
+fn start(
+    plan: &LaunchPlan,
+    program: &mut FindProgram<'_>,
+    report: &mut Report<'_>,
+) -> Result<u8, LaunchError> {
+    setup::prepare(plan, report)?;
+    match program(report)? {
+        Start::Execute(program) => Err(execute::execute(&program)),
+        Start::Exit(code) => Ok(code),
     }
 }

@@ -9,8 +9,10 @@ pub enum Level {
     Verbose,
     /// Normally.
     Info,
-    /// Something was left out.
+    /// Something was left out or is probably not what was meant.
     Warning,
+    /// Something went wrong.
+    Error,
 }
 
 /// Receiver of messages.
