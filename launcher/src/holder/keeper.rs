@@ -489,6 +489,9 @@ impl Keeper<'_> {
         if !self.launched.is_empty() {
             return Ok(false);
         }
+        // A directory that is a mount point, even only here, cannot be removed.
+        self.views.clear();
+        rustix::mount::unmount(self.directory.path(), UnmountFlags::DETACH)?;
         self.directory.remove(&self.socket_name);
         self.listener = None;
         drop(lock);
