@@ -12,4 +12,6 @@
 )]
 
 mod bytes;
+pub(crate) mod probe;
+pub mod sif;
 pub mod squashfs;

@@ -7,6 +7,7 @@
 pub mod decompress;
 pub mod format;
 pub mod fuse;
+pub mod image;
 pub mod source;
 pub mod tree;
 pub mod view;

@@ -1,5 +1,7 @@
 //! The read-only tree that every format reader offers and everything above sees.
 
+pub mod path;
+
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 

@@ -25,6 +25,8 @@ impl FileSource {
         // A block device has no length of its own in stat(2).
         let size = if metadata.is_file() {
             metadata.len()
+        } else if metadata.is_dir() {
+            0
         } else {
             file.seek(SeekFrom::End(0))?
         };
