@@ -15,8 +15,8 @@ use std::os::unix::fs::MetadataExt;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HolderKey(String);
 
-/// Variables that name a job step.
-const STEP_VARIABLES: &[&str] = &["SLURM_JOB_ID", "SLURM_STEP_ID"];
+/// Variables that name a job step or a login session: where such a one ends, its processes are ended.
+const STEP_VARIABLES: &[&str] = &["SLURM_JOB_ID", "SLURM_STEP_ID", "XDG_SESSION_ID"];
 
 impl HolderKey {
     /// The key of the image with `metadata`, of which the file system at byte `offset` is mounted,
