@@ -37,8 +37,8 @@ impl Source for MemorySource {
             .and_then(|offset| self.bytes.get(offset..))
             .unwrap_or_default();
         let count = rest.len().min(buf.len());
-        for (to, from) in buf.iter_mut().zip(rest) {
-            *to = *from;
+        if let (Some(to), Some(from)) = (buf.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
         }
         Ok(count)
     }

@@ -111,15 +111,15 @@ codes! {
     /// Digest algorithm of a signature.
     HashType {
         /// SHA-256.
-        Sha256 = 1, "SHA256";
+        Sha256 = 1, "SHA-256";
         /// SHA-384.
-        Sha384 = 2, "SHA384";
+        Sha384 = 2, "SHA-384";
         /// SHA-512.
-        Sha512 = 3, "SHA512";
+        Sha512 = 3, "SHA-512";
         /// BLAKE2s, 256 bits.
-        Blake2s256 = 4, "BLAKE2S_256";
+        Blake2s256 = 4, "BLAKE2s-256";
         /// BLAKE2b, 256 bits.
-        Blake2b256 = 5, "BLAKE2B_256";
+        Blake2b256 = 5, "BLAKE2b-256";
     }
 }
 
