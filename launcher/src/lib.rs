@@ -7,6 +7,7 @@
 //! ```
 
 pub mod config;
+pub mod environment;
 pub mod error;
 pub mod holder;
 pub mod host;
@@ -19,6 +20,7 @@ pub mod process;
 pub mod report;
 pub mod request;
 pub mod rootfs;
+pub mod script;
 pub mod security;
 
 pub use error::LaunchError;
