@@ -23,6 +23,7 @@ use std::path::Path;
 use serde::{Serialize, Serializer};
 
 pub use self::file::{EnvironmentFile, FileError, read_files};
+use crate::report::Level;
 use crate::request::{LaunchRequest, OverrideOrigin};
 
 /// `PATH` of a container whose scripts do not say otherwise.
@@ -55,35 +56,19 @@ const ALWAYS_PASSED: [&str; 11] = [
 /// Host variables that never pass; `LD_LIBRARY_PATH` alone can still be an override.
 const NEVER_PASSED: [&str; 3] = ["HOME", "PATH", "LD_LIBRARY_PATH"];
 
-/// How loud a message is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// Only with `--debug`.
-    Debug,
-    /// With `--verbose`.
-    Verbose,
-    /// Normally.
-    Info,
-    /// Something is probably not what was meant.
-    Warning,
-    /// Something went wrong.
-    Error,
-}
-
 /// Something to tell the user; this crate prints nothing itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Notice {
     /// How loud.
-    pub severity: Severity,
+    pub level: Level,
     /// What, without prefix and line end.
     pub text: String,
 }
 
 impl Notice {
-    pub(crate) fn new(severity: Severity, text: impl Into<String>) -> Self {
+    pub(crate) fn new(level: Level, text: impl Into<String>) -> Self {
         Self {
-            severity,
+            level,
             text: text.into(),
         }
     }

@@ -1,7 +1,8 @@
 //! How the launcher tells the user things: it prints nothing itself.
 
 /// How loud a message is; the program maps it to Apptainer's levels.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// Only with `--debug`.
     Debug,

@@ -19,7 +19,6 @@
 )]
 
 mod dispatch;
-pub(crate) mod failure;
 mod lookup;
 mod oci;
 mod phase;
@@ -31,8 +30,9 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-pub use self::failure::{ExecFailure, describe_exec_failure};
-use crate::environment::{EnvironmentPlan, Severity};
+use crate::environment::EnvironmentPlan;
+use crate::process::Start;
+use crate::report::Report;
 use crate::request::{Action, LaunchRequest};
 
 /// How long a command of an environment script may run (`--runscript-timeout`).
@@ -54,26 +54,6 @@ pub struct ScriptPlan {
     pub working_directory: PathBuf,
     /// Variables and overrides.
     pub environment: EnvironmentPlan,
-}
-
-/// A program to become.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Payload {
-    /// Absolute path in the container; also `argv[0]`.
-    pub program: PathBuf,
-    /// All arguments, the program's name first.
-    pub argv: Vec<OsString>,
-    /// Environment by name. Names need not be shell identifiers.
-    pub env: Vec<(OsString, OsString)>,
-}
-
-/// What the image decided.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// Become this program.
-    Execute(Payload),
-    /// Nothing to run: end with this status. What there was to say has been reported.
-    Exit(u8),
 }
 
 /// Failures that end the launch with status 255; `Display` is Apptainer's text after `FATAL:   `.
@@ -156,8 +136,8 @@ pub fn plan(request: &LaunchRequest, environment: EnvironmentPlan) -> ScriptPlan
 pub fn evaluate(
     plan: &ScriptPlan,
     root: &Path,
-    report: &mut dyn FnMut(Severity, &str),
-) -> Result<Outcome, ScriptError> {
+    report: &mut Report<'_>,
+) -> Result<Start, ScriptError> {
     phase::run(plan, root, report)
 }
 

@@ -6,11 +6,12 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::{Notice, Variable};
+use crate::error::reason;
 use crate::request::{Action, LaunchRequest};
+use crate::script::DEFAULT_COMMAND_TIMEOUT;
 use crate::script::shell::parser::parse;
 use crate::script::shell::variables::{Value, is_identifier};
 use crate::script::shell::{Policy, Shell, Stop};
-use crate::script::{DEFAULT_COMMAND_TIMEOUT, failure};
 
 /// Variables of the shell itself, which a file cannot hand to the container.
 const OWN: [&[u8]; 7] = [b"EUID", b"GID", b"HOME", b"IFS", b"OPTIND", b"PWD", b"UID"];
@@ -61,11 +62,11 @@ fn read(path: &Path) -> Result<EnvironmentFile, FileError> {
         path: path.to_path_buf(),
         reason,
     };
-    let metadata = fs::metadata(path).map_err(|error| refuse(failure::reason(&error)))?;
+    let metadata = fs::metadata(path).map_err(|error| refuse(reason(&error)))?;
     if metadata.len() > MAX_LENGTH {
         return Err(refuse("file too large".to_owned()));
     }
-    let content = fs::read(path).map_err(|error| refuse(failure::reason(&error)))?;
+    let content = fs::read(path).map_err(|error| refuse(reason(&error)))?;
     Ok(EnvironmentFile {
         path: path.to_path_buf(),
         content,

@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::{Notice, Override, Severity, Variable};
+use super::{Notice, Override, Variable};
+use crate::report::Level;
 use crate::request::{EnvironmentWish, OverrideOrigin};
 
 const APPTAINER: &str = "APPTAINERENV_";
@@ -38,7 +39,7 @@ pub(super) fn collect(
     let flags = wish.variables.iter().rev().filter_map(|(name, value)| {
         if name.is_empty() {
             notices.push(Notice::new(
-                Severity::Warning,
+                Level::Warning,
                 format!(
                     "Ignore environment variable ={}: variable name missing",
                     value.to_string_lossy()
@@ -61,7 +62,7 @@ pub(super) fn collect(
     for Variable { name, value } in from_files {
         if candidates.iter().any(|known| known.name == name) {
             notices.push(Notice::new(
-                Severity::Warning,
+                Level::Warning,
                 format!(
                     "Ignored environment file variable {}: override from --env",
                     name.to_string_lossy()
@@ -110,7 +111,7 @@ fn grant(candidates: Vec<Candidate>, notices: &mut Vec<Notice>) -> Vec<Override>
         if FORBIDDEN.iter().any(|forbidden| name == *forbidden) {
             let name = name.to_string_lossy();
             notices.push(Notice::new(
-                Severity::Warning,
+                Level::Warning,
                 format!(
                     "Overriding {name} environment variable with {prefix}{name} is not permitted"
                 ),
@@ -125,7 +126,7 @@ fn grant(candidates: Vec<Candidate>, notices: &mut Vec<Notice>) -> Vec<Override>
         if let Some(winner) = granted.iter().find(|item| item.name == inner) {
             if winner.value != value {
                 notices.push(Notice::new(
-                    Severity::Warning,
+                    Level::Warning,
                     format!(
                         "Skipping environment variable [{prefix}{}={}], {} is already overridden with different value [{}]",
                         name.to_string_lossy(),
@@ -173,13 +174,13 @@ fn warn_about_old_spelling(wish: &EnvironmentWish, notices: &mut Vec<Notice>) {
         let name = name.to_string_lossy();
         match newer {
             None => notices.push(Notice::new(
-                Severity::Info,
+                Level::Info,
                 format!(
                     "Environment variable {SINGULARITY}{name} is set, but {APPTAINER}{name} is preferred"
                 ),
             )),
             Some((_, other)) if other != value => notices.push(Notice::new(
-                Severity::Warning,
+                Level::Warning,
                 format!(
                     "{SINGULARITY}{name} and {APPTAINER}{name} have different values, using the latter"
                 ),

@@ -7,7 +7,7 @@ use rustix::fs::Access;
 use super::lookup::inside;
 use super::shell::Shell;
 use super::shell::variables::Value;
-use crate::environment::Severity;
+use crate::report::Level;
 
 /// What an action comes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) enum Choice {
     /// Start this, looked up in `PATH`, with these arguments.
     Start(Vec<Vec<u8>>),
     /// Say this and end.
-    End(Severity, String, u8),
+    End(Level, String, u8),
 }
 
 /// Chooses the program for `action`; may set `SHELL` and tell what it chose.
@@ -67,7 +67,7 @@ pub(super) fn choose(
                 }
             }
             Choice::End(
-                Severity::Error,
+                Level::Error,
                 "/bin/sh does not exist in container".to_owned(),
                 1,
             )
@@ -77,7 +77,7 @@ pub(super) fn choose(
                 return match of_app(&app, "runscript") {
                     Some(path) => program(&[&path]),
                     None => Choice::End(
-                        Severity::Error,
+                        Level::Error,
                         format!("no runscript for contained app: {app}"),
                         1,
                     ),
@@ -91,13 +91,13 @@ pub(super) fn choose(
             }
             if runs("/bin/sh") {
                 shell.tell(
-                    Severity::Info,
+                    Level::Info,
                     "No runscript found in container, executing /bin/sh",
                 );
                 return program(&["/bin/sh"]);
             }
             Choice::End(
-                Severity::Error,
+                Level::Error,
                 "No runscript and no /bin/sh executable found in container, aborting".to_owned(),
                 1,
             )
@@ -107,7 +107,7 @@ pub(super) fn choose(
                 return match of_app(&app, "test") {
                     Some(path) => program(&[&path]),
                     None => Choice::End(
-                        Severity::Error,
+                        Level::Error,
                         format!("No tests for contained app: {app}"),
                         1,
                     ),
@@ -117,7 +117,7 @@ pub(super) fn choose(
                 return program(&["/.singularity.d/test"]);
             }
             Choice::End(
-                Severity::Info,
+                Level::Info,
                 "No test script found in container, exiting".to_owned(),
                 0,
             )
@@ -130,11 +130,11 @@ pub(super) fn choose(
                 return program(&["/.singularity.d/startscript"]);
             }
             Choice::End(
-                Severity::Info,
+                Level::Info,
                 "No instance start script found in container".to_owned(),
                 0,
             )
         }
-        unknown => Choice::End(Severity::Error, format!("Unknown action {unknown}"), 1),
+        unknown => Choice::End(Level::Error, format!("Unknown action {unknown}"), 1),
     }
 }

@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{ScriptError, failure};
+use super::ScriptError;
+use crate::error::reason;
 
 /// Finds `name` as the scripts' `exec` does: with a slash it is a path from the working directory,
 /// otherwise the first fitting file in the directories of `path`. Gives an absolute path inside
@@ -37,7 +38,7 @@ fn check(root: &Path, path: &[u8]) -> Result<(), ScriptError> {
     let container = PathBuf::from(OsStr::from_bytes(path));
     let metadata = fs::metadata(inside(root, &container)).map_err(|error| ScriptError::Stat {
         path: container.clone(),
-        reason: failure::reason(&error),
+        reason: reason(&error),
     })?;
     if metadata.is_dir() {
         return Err(ScriptError::IsDirectory { path: container });

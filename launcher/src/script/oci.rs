@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use super::ScriptError;
 use super::lookup::inside;
 use super::shell::variables::{Value, is_identifier};
 use super::shell::{Policy, Shell, Stop};
-use super::{ScriptError, failure};
-use crate::environment::Severity;
+use crate::error::reason;
+use crate::report::Report;
 
 /// The runscript of an image.
 pub(super) const RUNSCRIPT: &str = "/.singularity.d/runscript";
@@ -29,7 +30,7 @@ pub(super) fn generated(root: &Path) -> Result<Option<Vec<u8>>, ScriptError> {
     let path = inside(root, Path::new(RUNSCRIPT));
     let script = std::fs::read(path).map_err(|error| ScriptError::ReadScript {
         path: RUNSCRIPT.into(),
-        reason: failure::reason(&error),
+        reason: reason(&error),
     })?;
     let known = script
         .split(|byte| *byte == b'\n')
@@ -43,7 +44,7 @@ pub(super) fn run(
     arguments: &[Vec<u8>],
     env: &[(Vec<u8>, Vec<u8>)],
     policy: Policy,
-    report: &mut dyn FnMut(Severity, &str),
+    report: &mut Report<'_>,
 ) -> Result<Ending, ScriptError> {
     let mut shell = Shell::new(RUNSCRIPT.as_bytes(), policy, report);
     for (name, value) in env.iter().filter(|(name, _)| is_identifier(name)) {

@@ -26,8 +26,10 @@ use super::shell::ast::Text;
 use super::shell::parser::parse_double_quoted;
 use super::shell::variables::{Value, is_identifier};
 use super::shell::{Policy, Shell, Stop, read_script};
-use super::{Outcome, Payload, ScriptError, ScriptPlan};
-use crate::environment::{DEFAULT_PATH, DYNAMIC_ENVIRONMENT, Override, Severity};
+use super::{ScriptError, ScriptPlan};
+use crate::environment::{DEFAULT_PATH, DYNAMIC_ENVIRONMENT, Override};
+use crate::process::{Program, Start};
+use crate::report::{Level, Report};
 
 const SCRIPTS: &str = "/.singularity.d/env";
 /// Environment of images older than Singularity 2.3.
@@ -55,8 +57,8 @@ const PROTECTED: [&[u8]; 3] = [
 pub(super) fn run(
     plan: &ScriptPlan,
     root: &Path,
-    report: &mut dyn FnMut(Severity, &str),
-) -> Result<Outcome, ScriptError> {
+    report: &mut Report<'_>,
+) -> Result<Start, ScriptError> {
     // Scripts may `cd`; the program starts where the launch has put it.
     let here = rustix::fs::open(
         ".",
@@ -76,11 +78,7 @@ fn return_to(directory: Option<OwnedFd>) {
     }
 }
 
-fn evaluate(
-    plan: &ScriptPlan,
-    root: &Path,
-    report: &mut dyn FnMut(Severity, &str),
-) -> Result<Outcome, ScriptError> {
+fn evaluate(plan: &ScriptPlan, root: &Path, report: &mut Report<'_>) -> Result<Start, ScriptError> {
     let policy = Policy {
         commands: true,
         files: true,
@@ -107,13 +105,13 @@ fn evaluate(
             Choice::Start(words) => phase.resolve(words)?,
             Choice::End(severity, text, status) => {
                 phase.shell.tell(severity, &text);
-                return Ok(Outcome::Exit(status));
+                return Ok(Start::Exit(status));
             }
         },
         Err(Stop::Exec(words)) => words,
-        Err(Stop::Exit(status)) => return Ok(Outcome::Exit(status)),
+        Err(Stop::Exit(status)) => return Ok(Start::Exit(status)),
         Err(Stop::Fatal(error)) => return Err(error),
-        Err(Stop::Break(_) | Stop::Continue(_) | Stop::Return(_)) => return Ok(Outcome::Exit(0)),
+        Err(Stop::Break(_) | Stop::Continue(_) | Stop::Return(_)) => return Ok(Start::Exit(0)),
     };
     let env = phase.exported();
     if words
@@ -123,23 +121,23 @@ fn evaluate(
     {
         let arguments = words.get(1..).unwrap_or_default();
         match oci::run(&script, arguments, &env, policy, report)? {
-            Ending::Exec(words, env) => return Ok(payload(words, env)),
-            Ending::Exit(status) => return Ok(Outcome::Exit(status)),
+            Ending::Exec(words, env) => return Ok(program(words, env)),
+            Ending::Exit(status) => return Ok(Start::Exit(status)),
             Ending::Undecided => {}
         }
     }
-    Ok(payload(words, env))
+    Ok(program(words, env))
 }
 
-fn payload(words: Vec<Text>, env: Vec<(Text, Text)>) -> Outcome {
+fn program(words: Vec<Text>, env: Vec<(Text, Text)>) -> Start {
     let argv: Vec<OsString> = words.into_iter().map(OsString::from_vec).collect();
-    let Some(program) = argv.first().map(PathBuf::from) else {
-        return Outcome::Exit(0);
+    let Some(path) = argv.first().map(PathBuf::from) else {
+        return Start::Exit(0);
     };
-    Outcome::Execute(Payload {
-        program,
-        argv,
-        env: env
+    Start::Execute(Program {
+        path,
+        arguments: argv,
+        environment: env
             .into_iter()
             .map(|(name, value)| (OsString::from_vec(name), OsString::from_vec(value)))
             .collect(),
@@ -270,7 +268,7 @@ impl Phase<'_, '_> {
 
     fn source_path(&mut self, path: &Path) -> Result<(), Stop> {
         self.shell
-            .tell(Severity::Debug, &format!("Sourcing {}", path.display()));
+            .tell(Level::Debug, &format!("Sourcing {}", path.display()));
         match read_script(&inside(self.root, path)) {
             Ok(script) => self
                 .shell
@@ -344,7 +342,7 @@ impl Phase<'_, '_> {
                 // Apptainer drops every override here; one bad value need not spoil the others.
                 let name = item.name.to_string_lossy();
                 self.shell.tell(
-                    Severity::Warning,
+                    Level::Warning,
                     &format!("Value of environment variable {name} cannot be evaluated and is taken literally: {}", error.reason),
                 );
                 Ok(raw.to_vec())

@@ -37,7 +37,7 @@ use self::ast::{Command, List, Text, Word};
 pub(crate) use self::builtins::read_script;
 use self::variables::{ReadOnly, Value, Variables};
 use super::ScriptError;
-use crate::environment::Severity;
+use crate::report::{Level, Report};
 
 /// Nesting of functions, sourced files, `eval` and compound commands while running.
 const MAX_DEPTH: usize = 150;
@@ -142,7 +142,7 @@ pub(crate) struct Shell<'a> {
     pub(crate) options: Options,
     functions: BTreeMap<Text, Rc<Command>>,
     policy: Policy,
-    report: &'a mut dyn FnMut(Severity, &str),
+    report: &'a mut Report<'a>,
     /// `$?`
     status: u8,
     /// Status of the last substitution of the running command.
@@ -165,11 +165,7 @@ pub(crate) struct Shell<'a> {
 
 impl<'a> Shell<'a> {
     /// A shell without variables.
-    pub(crate) fn new(
-        name: &[u8],
-        policy: Policy,
-        report: &'a mut dyn FnMut(Severity, &str),
-    ) -> Self {
+    pub(crate) fn new(name: &[u8], policy: Policy, report: &'a mut Report<'a>) -> Self {
         Self {
             variables: Variables::default(),
             positional: Vec::new(),
@@ -225,7 +221,7 @@ impl<'a> Shell<'a> {
     }
 
     /// A message of the launcher's.
-    pub(crate) fn tell(&mut self, severity: Severity, text: &str) {
+    pub(crate) fn tell(&mut self, severity: Level, text: &str) {
         (self.report)(severity, text);
     }
 

@@ -12,7 +12,7 @@ use std::{env, fs};
 pub(super) use self::declare::is_declaration;
 use super::ast::Text;
 use super::{Shell, Stop, expand};
-use crate::environment::Severity;
+use crate::report::Level;
 use crate::script::ScriptError;
 
 /// A sourced file at most: environment scripts are kilobytes.
@@ -110,7 +110,7 @@ impl Shell<'_> {
             b"trap" | b"fg" | b"bg" => {
                 let name = String::from_utf8_lossy(name);
                 (self.report)(
-                    Severity::Warning,
+                    Level::Warning,
                     &format!("{name} is not supported by this shell interpreter"),
                 );
                 Ok(0)
@@ -514,11 +514,11 @@ impl Shell<'_> {
     fn log(&mut self, arguments: &[Text]) {
         if let [level, text, ..] = arguments {
             let severity = match level.as_slice() {
-                b"info" => Severity::Info,
-                b"warning" => Severity::Warning,
-                b"error" => Severity::Error,
-                b"verbose" => Severity::Verbose,
-                _ => Severity::Debug,
+                b"info" => Level::Info,
+                b"warning" => Level::Warning,
+                b"error" => Level::Error,
+                b"verbose" => Level::Verbose,
+                _ => Level::Debug,
             };
             (self.report)(severity, &String::from_utf8_lossy(text));
         }
@@ -527,14 +527,14 @@ impl Shell<'_> {
 
 /// Reads a script whole, or says why not in C's words.
 pub(crate) fn read_script(path: &Path) -> Result<Vec<u8>, String> {
-    let metadata = fs::metadata(path).map_err(|error| crate::script::failure::reason(&error))?;
+    let metadata = fs::metadata(path).map_err(|error| crate::error::reason(&error))?;
     if metadata.is_dir() {
         return Err("is a directory".to_owned());
     }
     if metadata.len() > MAX_SCRIPT {
         return Err("file too large".to_owned());
     }
-    fs::read(path).map_err(|error| crate::script::failure::reason(&error))
+    fs::read(path).map_err(|error| crate::error::reason(&error))
 }
 
 /// `target` seen from `directory`, without `.`, `..` and doubled slashes.

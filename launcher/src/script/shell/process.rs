@@ -59,7 +59,7 @@ impl Shell<'_> {
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) => {
-                let reason = crate::script::failure::reason(&error);
+                let reason = crate::error::reason(&error);
                 self.complain(&format!(
                     "fork/exec {}: {reason}",
                     String::from_utf8_lossy(&path)
@@ -104,7 +104,7 @@ impl Shell<'_> {
                 })
                 .unwrap_or(1)),
             Err(error) => {
-                self.complain(&crate::script::failure::reason(&error));
+                self.complain(&crate::error::reason(&error));
                 Ok(1)
             }
         }
@@ -251,7 +251,7 @@ impl Shell<'_> {
 
     fn broken(&self, what: &str, error: &io::Error) -> Stop {
         Stop::Fatal(ScriptError::Script {
-            reason: format!("{what}: {}", crate::script::failure::reason(error)),
+            reason: format!("{what}: {}", crate::error::reason(error)),
         })
     }
 

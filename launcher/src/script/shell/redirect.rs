@@ -125,7 +125,7 @@ impl Shell<'_> {
                 )?,
             };
             if let Err((what, error)) = result {
-                let reason = crate::script::failure::reason(&error);
+                let reason = crate::error::reason(&error);
                 self.complain(&format!(
                     "open {}: {reason}",
                     String::from_utf8_lossy(&what)
