@@ -5,6 +5,8 @@ pub mod action;
 pub mod buildcfg;
 pub mod completion;
 pub mod doctor;
+pub mod mount;
+pub mod serve;
 pub mod version;
 
 use crate::cli::action::{ProgramArgs, RunArgs, ShellArgs};
@@ -76,6 +78,16 @@ const VERBS: &[Verb] = &[
         ..EMPTY
     },
     Verb {
+        name: "mount",
+        about: "Mount an image on a directory to look at it",
+        usage: "[mount options...] <image> <directory>",
+        examples: &["mount debian.sif /tmp/debian"],
+        arity: Arity::Exactly(2),
+        augment: mount::MountArgs::augment_args,
+        run: |matches, context| call(matches, context, mount::mount),
+        ..EMPTY
+    },
+    Verb {
         name: "run",
         about: "Run the user-defined default command within a container",
         usage: "[run options...] <container> [args...]",
@@ -106,6 +118,16 @@ const VERBS: &[Verb] = &[
         arity: Arity::AtLeast(1),
         augment: ProgramArgs::augment_args,
         run: |matches, context| call(matches, context, action::test),
+        ..EMPTY
+    },
+    Verb {
+        name: "umount",
+        about: "Unmount an image from a directory",
+        usage: "[umount options...] <directory>",
+        examples: &["umount /tmp/debian"],
+        arity: Arity::Exactly(1),
+        augment: mount::UmountArgs::augment_args,
+        run: |matches, context| call(matches, context, mount::umount),
         ..EMPTY
     },
     Verb {

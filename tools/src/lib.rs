@@ -13,9 +13,19 @@ pub mod launch;
 pub mod output;
 pub mod program;
 pub mod text;
+pub mod wire;
+
+use skiff_launcher::holder::client::SERVE_COMMAND;
 
 /// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
+    // Not a verb: processes of ours speak it to each other, and it must not wait for a parser.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == SERVE_COMMAND)
+    {
+        return commands::serve::run();
+    }
     let invocation = program::Invocation::new(std::env::args_os());
     cli::run(&invocation, std::env::vars_os().collect()).into()
 }

@@ -75,7 +75,13 @@ pub struct FuseBackend {
 impl FuseBackend {
     /// Will serve `image`.
     pub const fn new(image: Image, owners: Owners, layout: RootLayout) -> Self {
-        Self { image, owners, layout, devices: Vec::new(), resend: false }
+        Self {
+            image,
+            owners,
+            layout,
+            devices: Vec::new(),
+            resend: false,
+        }
     }
 
     /// Owners as a container shows them: an ordinary user sees all files as his own, since his user
@@ -85,7 +91,10 @@ impl FuseBackend {
         if uid.is_root() {
             Owners::Recorded
         } else {
-            Owners::All { uid: uid.as_raw(), gid: rustix::process::getegid().as_raw() }
+            Owners::All {
+                uid: uid.as_raw(),
+                gid: rustix::process::getegid().as_raw(),
+            }
         }
     }
 
@@ -109,7 +118,10 @@ impl FuseBackend {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> io::Result<()> {
-        self.image.tree(&SquashfsOptions::default()).map(drop).map_err(io::Error::other)
+        self.image
+            .tree(&SquashfsOptions::default())
+            .map(drop)
+            .map_err(io::Error::other)
     }
 
     /// Whether the kernel must judge accesses: where files keep their owners and users other than
@@ -137,8 +149,16 @@ impl FuseBackend {
 
     /// The answers, in a process that is to serve.
     fn file_system(&self) -> io::Result<Arc<FileSystem>> {
-        let tree = self.image.tree(&SquashfsOptions::default()).map_err(io::Error::other)?;
-        Ok(Arc::new(FileSystem::new(tree, self.owners, self.layout, thread_count())))
+        let tree = self
+            .image
+            .tree(&SquashfsOptions::default())
+            .map_err(io::Error::other)?;
+        Ok(Arc::new(FileSystem::new(
+            tree,
+            self.owners,
+            self.layout,
+            thread_count(),
+        )))
     }
 
     /// Serves until the mount is gone.
@@ -151,8 +171,11 @@ impl FuseBackend {
     }
 
     fn run(&self, file_system: &Arc<FileSystem>, restarted: bool) -> io::Result<()> {
-        let devices =
-            self.devices.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>()?;
+        let devices = self
+            .devices
+            .iter()
+            .map(OwnedFd::try_clone)
+            .collect::<io::Result<Vec<_>>>()?;
         if let (true, true, Some(device)) = (restarted, self.resend, devices.first()) {
             connection::resend(device.as_fd())?;
         }
@@ -160,12 +183,22 @@ impl FuseBackend {
     }
 
     fn serve_views(&self, start: ServerStart) -> io::Result<()> {
-        let ServerStart { control, views, restarted, root } = start;
+        let ServerStart {
+            control,
+            views,
+            restarted,
+            root,
+        } = start;
         let file_system = self.file_system()?;
         for points in views {
-            file_system.add_view(&to_view_points(&points)).map_err(io::Error::other)?;
+            file_system
+                .add_view(&to_view_points(&points))
+                .map_err(io::Error::other)?;
         }
-        let mut server = ViewServer { file_system: Arc::clone(&file_system), root };
+        let mut server = ViewServer {
+            file_system: Arc::clone(&file_system),
+            root,
+        };
         std::thread::Builder::new()
             .name("control".into())
             .spawn(move || control::obey(&control, &mut server))?;
@@ -192,11 +225,19 @@ struct ViewServer {
 
 impl ServerControl for ViewServer {
     fn add_view(&mut self, points: &[BindPoint]) -> io::Result<OwnedFd> {
-        let index = self.file_system.add_view(&to_view_points(points)).map_err(io::Error::other)?;
+        let index = self
+            .file_system
+            .add_view(&to_view_points(points))
+            .map_err(io::Error::other)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // The kernel asks for this name at once, and the session's threads of this very process
         // answer: should the process die meanwhile, so does the question.
-        Ok(rustix::fs::openat(&self.root, index.get().to_string(), flags, Mode::empty())?)
+        Ok(rustix::fs::openat(
+            &self.root,
+            index.get().to_string(),
+            flags,
+            Mode::empty(),
+        )?)
     }
 
     fn statistics(&mut self) -> String {
@@ -222,7 +263,9 @@ fn to_view_points(points: &[BindPoint]) -> Vec<Point> {
 
 /// Cores this process may use, within reason.
 fn thread_count() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from).min(MAX_THREADS)
+    std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .min(MAX_THREADS)
 }
 
 /// The image of a holder, from the file its starter had opened.

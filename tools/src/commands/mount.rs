@@ -3,10 +3,11 @@
 //! Root mounts by mount(2); an ordinary user through the set-uid helper fusermount3, since only it
 //! may mount outside a user namespace.
 
+use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -17,6 +18,8 @@ use skiff_fs::fuse::handler::{Owners, RootLayout};
 use skiff_fs::image::Image;
 use skiff_launcher::holder::{HOLDER_NAME, supervise};
 
+use crate::cli;
+use crate::exit::ExitStatus;
 use crate::wire::FuseBackend;
 
 /// Helpers in the order they are tried: the second is what older systems have.
@@ -26,35 +29,41 @@ const HELPERS: [&str; 2] = ["fusermount3", "fusermount"];
 const HELPER_SOCKET_VARIABLE: &str = "_FUSE_COMMFD";
 
 /// Arguments of `mount`.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct MountArgs {
-    /// Image to mount: SIF or squashfs file
-    pub image: PathBuf,
-    /// Existing directory to mount it on
-    pub directory: PathBuf,
     /// Serve in the foreground until unmounted
-    #[arg(short, long)]
+    #[arg(long, short)]
     pub foreground: bool,
+    /// Image and directory.
+    #[arg(trailing_var_arg = true, hide = true)]
+    pub words: Vec<OsString>,
 }
 
 /// Arguments of `umount`.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct UmountArgs {
-    /// Directory that an image is mounted on
-    pub directory: PathBuf,
-    /// Detach even if it is in use; it goes when the last user does
-    #[arg(short, long)]
+    /// Detach even if it is in use; it goes when its last user does
+    #[arg(long, short)]
     pub lazy: bool,
+    /// The directory.
+    #[arg(trailing_var_arg = true, hide = true)]
+    pub words: Vec<OsString>,
 }
 
 /// Mounts, and returns while a process in the background serves.
 ///
 /// # Errors
 /// Whatever keeps the image from being mounted.
-pub fn mount(args: &MountArgs) -> anyhow::Result<()> {
-    let image = Image::open(&args.image)?;
-    let directory = std::fs::canonicalize(&args.directory)
-        .with_context(|| format!("mount point {}", args.directory.display()))?;
+pub fn mount(args: &MountArgs, _: &cli::Context) -> anyhow::Result<ExitStatus> {
+    let [image_path, directory] = &args.words[..] else {
+        bail!("an image and a directory are needed");
+    };
+    let image_path = std::path::absolute(image_path)
+        .with_context(|| format!("image {}", Path::new(image_path).display()))?;
+    let image =
+        Image::open(&image_path).with_context(|| format!("image {}", image_path.display()))?;
+    let directory = std::fs::canonicalize(directory)
+        .with_context(|| format!("mount point {}", Path::new(directory).display()))?;
     if !directory.is_dir() {
         bail!("mount point {} is not a directory", directory.display());
     }
@@ -63,23 +72,26 @@ pub fn mount(args: &MountArgs) -> anyhow::Result<()> {
         backend.mount_at(&directory)?;
     } else {
         backend.check()?;
-        let device = mount_by_helper(&args.image, &directory)?;
+        let device = mount_by_helper(&image_path, &directory)?;
         backend.adopt(device).context("taking over the mount")?;
     }
     if !args.foreground && !supervise::into_background()? {
-        return Ok(());
+        return Ok(ExitStatus::Success);
     }
     supervise::set_name(HOLDER_NAME);
     supervise::supervise(&mut |restarted| backend.serve_plain(restarted))?;
-    Ok(())
+    Ok(ExitStatus::Success)
 }
 
 /// Unmounts what [`mount`] mounted.
 ///
 /// # Errors
 /// What umount(2) or the helper say.
-pub fn umount(args: &UmountArgs) -> anyhow::Result<()> {
-    let directory = &args.directory;
+pub fn umount(args: &UmountArgs, _: &cli::Context) -> anyhow::Result<ExitStatus> {
+    let [directory] = &args.words[..] else {
+        bail!("the directory of a mount is needed");
+    };
+    let directory = Path::new(directory);
     if rustix::process::geteuid().is_root() {
         let flags = if args.lazy {
             rustix::mount::UnmountFlags::DETACH
@@ -87,6 +99,7 @@ pub fn umount(args: &UmountArgs) -> anyhow::Result<()> {
             rustix::mount::UnmountFlags::NOFOLLOW
         };
         return rustix::mount::unmount(directory, flags)
+            .map(|()| ExitStatus::Success)
             .with_context(|| format!("unmounting {}", directory.display()));
     }
     for helper in HELPERS {
@@ -96,7 +109,7 @@ pub fn umount(args: &UmountArgs) -> anyhow::Result<()> {
             command.arg("-z");
         }
         match command.arg("--").arg(directory).status() {
-            Ok(status) if status.success() => return Ok(()),
+            Ok(status) if status.success() => return Ok(ExitStatus::Success),
             Ok(_) => bail!("{helper} did not unmount {}", directory.display()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("running {helper}")),
@@ -146,7 +159,9 @@ fn mount_by_helper(image: &Path, directory: &Path) -> anyhow::Result<OwnedFd> {
 
 /// A comma would end the option, and a backslash begins an escape (fusermount3(1)).
 fn escaped(path: &Path) -> String {
-    path.to_string_lossy().replace('\\', "\\\\").replace(',', "\\,")
+    path.to_string_lossy()
+        .replace('\\', "\\\\")
+        .replace(',', "\\,")
 }
 
 fn receive_device(socket: &OwnedFd) -> io::Result<Option<OwnedFd>> {
