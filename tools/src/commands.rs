@@ -4,6 +4,7 @@
 pub mod action;
 pub mod buildcfg;
 pub mod completion;
+pub mod demo;
 pub mod doctor;
 pub mod mount;
 pub mod serve;
@@ -54,6 +55,13 @@ const VERBS: &[Verb] = &[
         augment: WordArgs::augment_args,
         run: |matches, context| call(matches, context, completion::run),
         examples: &["completion bash > ~/.local/share/bash-completion/completions/apptainer"],
+        ..EMPTY
+    },
+    Verb {
+        name: "demo",
+        about: "Pack an image from this machine's own programs and run one from it",
+        augment: demo::DemoArgs::augment_args,
+        run: |matches, context| call(matches, context, |args, _| demo::run(args)),
         ..EMPTY
     },
     Verb {

@@ -168,13 +168,11 @@ fn worse(a: HelperProgram, b: HelperProgram) -> HelperProgram {
     if rank(&a) <= rank(&b) { a } else { b }
 }
 
-/// A directory that belongs to the user and nobody else can enter.
+/// The session's own directory, if nobody else can enter it.
 fn runtime_dir(uid: u32) -> Option<PathBuf> {
-    let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    named
-        .into_iter()
-        .chain([PathBuf::from(format!("/run/user/{uid}"))])
-        .find(|dir| {
+    std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|dir| {
             dir.metadata().is_ok_and(|metadata| {
                 metadata.is_dir() && metadata.uid() == uid && metadata.mode() & 0o077 == 0
             })

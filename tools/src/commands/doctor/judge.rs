@@ -247,7 +247,7 @@ fn cache(facts: &Facts) -> Check {
     };
     let free = format!(
         "{:.1} GiB free",
-        found.free_bytes as f64 / (1u64 << 30) as f64
+        found.free_bytes as f64 / f64::from(1 << 30)
     );
     let dir = found.dir.display();
     match found.kind {
@@ -277,7 +277,7 @@ fn runtime_dir(facts: &Facts) -> Check {
         Some(dir) => Check::ok(NAME, dir.display().to_string(), meaning),
         None => Check::ok(
             NAME,
-            "none from the session; a private directory below /tmp is used",
+            "none from the session; skiff makes a private one in /dev/shm",
             meaning,
         ),
     }
