@@ -100,6 +100,35 @@ impl Cmd {
         }
     }
 
+    /// Starts it with its three streams from `stream`, as the leader of a new session that takes
+    /// the terminal among them for its own; setsid(1) does that part.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_on(
+        &mut self,
+        stream: impl Fn() -> std::io::Result<Stdio>,
+    ) -> std::io::Result<Child> {
+        let mut leader = Command::new("/usr/bin/setsid");
+        leader
+            .args(["--ctty", "--wait"])
+            .arg(self.command.get_program());
+        leader.args(self.command.get_args()).env_clear();
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                leader.env(name, value);
+            }
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            leader.current_dir(folder);
+        }
+        leader
+            .stdin(stream()?)
+            .stdout(stream()?)
+            .stderr(stream()?)
+            .spawn()
+    }
+
     /// Runs it to its end, killing its process group at the time limit.
     ///
     /// The end is the program's own: output that processes it left behind write later is not waited

@@ -55,3 +55,16 @@ impl Drop for Mapping {
         debug_assert!(unmapped.is_ok());
     }
 }
+
+/// Asks the kernel to forget what it has cached of `file`, so that the next read asks the server.
+///
+/// # Errors
+/// Those of posix_fadvise(2).
+pub fn drop_cache(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::fadvise(
+        file,
+        0,
+        None,
+        rustix::fs::Advice::DontNeed,
+    )?)
+}
