@@ -9,6 +9,5 @@
 mod build;
 mod compare;
 mod directories;
-mod hostile;
 mod require;
 mod variants;

@@ -1,1 +1,0 @@
-//! Damaged and hostile images: errors are fine, panics and hangs are not.
