@@ -162,11 +162,14 @@ pub struct RealPaths;
 impl HostPaths for RealPaths {
     fn kind(&self, path: &Path) -> io::Result<PathKind> {
         let metadata = std::fs::metadata(path)?;
-        Ok(if metadata.is_dir() {
-            PathKind::Directory
-        } else {
-            PathKind::File
-        })
+        if !metadata.is_dir() {
+            return Ok(PathKind::File);
+        }
+        // Looking into the directory makes an automounter mount it now. In the namespaces of the
+        // container it would be too late: what is mounted then may not reach them.
+        // Whether one may look is the program's business.
+        std::fs::metadata(path.join(".")).ok();
+        Ok(PathKind::Directory)
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
