@@ -6,7 +6,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::environment::FileError;
 use crate::mount::MountTag;
+use crate::script::ScriptError;
 
 /// Failure of planning or of carrying the plan out.
 #[derive(Debug, thiserror::Error)]
@@ -168,9 +170,12 @@ pub enum LaunchError {
         /// Why, in words.
         reason: String,
     },
-    /// The environment could not be made ready or the program was not found.
+    /// An environment file cannot be used.
     #[error(transparent)]
-    Payload(Box<dyn std::error::Error + Send + Sync>),
+    EnvironmentFile(#[from] FileError),
+    /// The image's scripts failed or the program was not found.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
 }
 
 /// The C library's text for an error number, in lower case as Apptainer prints it.

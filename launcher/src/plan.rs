@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::environment::{self, EnvironmentFile};
 use crate::error::LaunchError;
 use crate::host::{HostFacts, HostPaths};
 use crate::identity;
@@ -30,6 +31,7 @@ use crate::mount::MountStep;
 use crate::report::Report;
 use crate::request::{HomeWish, LaunchRequest, RootKind};
 use crate::rootfs::BindPoint;
+use crate::script::{self, ScriptPlan};
 
 pub use namespaces::{InitKind, NamespacePlan, UserNamespace};
 pub use working::WorkingDirectory;
@@ -61,6 +63,8 @@ pub struct LaunchPlan {
     pub umask: u32,
     /// Privileges of the program.
     pub security: SecurityPlan,
+    /// What is started, and its environment.
+    pub script: ScriptPlan,
 }
 
 /// How the image becomes a root.
@@ -85,17 +89,41 @@ pub struct SecurityPlan {
     pub drop_capabilities: bool,
 }
 
+/// What a plan is made from.
+#[derive(Clone, Copy)]
+pub struct PlanInputs<'a> {
+    /// What the user wants.
+    pub request: &'a LaunchRequest,
+    /// What the administrator allows.
+    pub config: &'a Config,
+    /// Who asks.
+    pub facts: &'a HostFacts,
+    /// What is where.
+    pub paths: &'a dyn HostPaths,
+    /// Files of `--env-file`, from [`environment::read_files`].
+    pub environment_files: &'a [EnvironmentFile],
+}
+
+impl std::fmt::Debug for PlanInputs<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("PlanInputs")
+            .field("request", self.request)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Plans a launch. What is left out is told to `report`.
 ///
 /// # Errors
 /// The request asks for something impossible or forbidden.
-pub fn plan(
-    request: &LaunchRequest,
-    config: &Config,
-    facts: &HostFacts,
-    paths: &dyn HostPaths,
-    report: &mut Report<'_>,
-) -> Result<LaunchPlan, LaunchError> {
+pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPlan, LaunchError> {
+    let PlanInputs {
+        request,
+        config,
+        facts,
+        ..
+    } = *inputs;
     let root = match request.image.kind {
         RootKind::Sandbox if request.image.path == Path::new("/") => {
             return Err(LaunchError::RootAsSandbox);
@@ -122,12 +150,17 @@ pub fn plan(
             request,
             config,
             facts,
-            paths,
+            paths: inputs.paths,
             namespaces: &namespaces,
             home: &home,
         },
         report,
     )?;
+    let environment = environment::plan(request, &home, inputs.environment_files)?;
+    for notice in &environment.notices {
+        report(notice.level, &notice.text);
+    }
+    let working_directory = working::plan(request, &home);
     // Root keeps what it has; for anybody else a capability inside the user namespace would only
     // be a way to undo the container's mounts.
     let restricted = facts.uid != 0;
@@ -140,13 +173,14 @@ pub fn plan(
         slave: config.mount_slave,
         bind_points,
         mounts,
-        working_directory: working::plan(request, &home),
+        working_directory,
         home,
         umask: if request.no_umask { 0o022 } else { facts.umask },
         security: SecurityPlan {
             no_new_privileges: restricted,
             drop_capabilities: restricted,
         },
+        script: script::plan(request, environment),
     })
 }
 

@@ -7,6 +7,9 @@
 //!                                              └─ program
 //!                                    with --no-init process 1 becomes the program
 //! ```
+//! Last of all the image's scripts are evaluated, in the container and with the program's privileges,
+//! because they decide what the program is and what it finds in its environment.
+//!
 //! The process is single-threaded throughout, so that the halves of a fork can go on alike.
 
 mod execute;
@@ -14,13 +17,14 @@ mod setup;
 mod supervise;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::LaunchError;
 use crate::kernel::{self, Fork};
 use crate::plan::{InitKind, LaunchPlan};
 use crate::report::Report;
 use crate::rootfs::RootfsProvider;
+use crate::script;
 use crate::security;
 
 /// What is executed in the container.
@@ -43,15 +47,11 @@ pub enum Start {
     Exit(u8),
 }
 
-/// Finds the program, inside the container and with its privileges; see [`launch`].
-pub type FindProgram<'a> = dyn FnMut(&mut Report<'_>) -> Result<Start, LaunchError> + 'a;
-
 /// Carries `plan` out. Normally this process becomes the program, so that nothing is returned;
 /// where a process must wait for the program (PID namespaces) or there is nothing to run, the value
 /// is the exit code for the caller to end with at once.
 ///
-/// `provider` mounts the image of plans that need it. `program` is called last, inside the
-/// container.
+/// `provider` mounts the image of plans that need it.
 ///
 /// # Errors
 /// What kept the program from starting. With a PID namespace the error may be returned in a
@@ -59,7 +59,6 @@ pub type FindProgram<'a> = dyn FnMut(&mut Report<'_>) -> Result<Start, LaunchErr
 pub fn launch(
     plan: &LaunchPlan,
     provider: Option<&mut dyn RootfsProvider>,
-    program: &mut FindProgram<'_>,
     report: &mut Report<'_>,
 ) -> Result<u8, LaunchError> {
     let rootfs = setup::provide(plan, provider)?;
@@ -73,7 +72,7 @@ pub fn launch(
     };
     let Some(init) = plan.namespaces.pid else {
         setup::build(plan, root, report)?;
-        return start(plan, program, report);
+        return start(plan, report);
     };
     let mask = kernel::block_signals().map_err(setup::io("blocking signals"))?;
     match kernel::fork().map_err(setup::io("starting process 1"))? {
@@ -95,17 +94,13 @@ pub fn launch(
         }
     }
     kernel::restore_signals(&mask).map_err(setup::io("restoring signals"))?;
-    start(plan, program, report)
+    start(plan, report)
 }
 
 /// Becomes the program, or returns why not.
-fn start(
-    plan: &LaunchPlan,
-    program: &mut FindProgram<'_>,
-    report: &mut Report<'_>,
-) -> Result<u8, LaunchError> {
+fn start(plan: &LaunchPlan, report: &mut Report<'_>) -> Result<u8, LaunchError> {
     setup::prepare(plan, report)?;
-    match program(report)? {
+    match script::evaluate(&plan.script, Path::new("/"), report)? {
         Start::Execute(program) => Err(execute::execute(&program)),
         Start::Exit(code) => Ok(code),
     }

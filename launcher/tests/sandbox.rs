@@ -20,11 +20,12 @@ use std::process::{Command, ExitCode, Output, Stdio};
 
 use skiff_launcher::config::Config;
 use skiff_launcher::host::{HostFacts, RealPaths};
-use skiff_launcher::process::{Program, Start, launch};
+use skiff_launcher::plan::{PlanInputs, plan};
+use skiff_launcher::process::launch;
 use skiff_launcher::request::{
     Action, Bind, EnvironmentWish, HomeWish, ImageRequest, LaunchRequest, NamespaceWish, RootKind,
 };
-use skiff_launcher::{LaunchError, Level, mount, plan};
+use skiff_launcher::{LaunchError, Level, mount};
 
 /// Ordinary user for tests that root runs.
 const NOBODY: u32 = 65534;
@@ -364,19 +365,18 @@ fn child_launch(
             other => panic!("unknown option {other}"),
         }
     }
-    let words: Vec<OsString> = arguments.collect();
-    request.action = Action::Exec(words.clone());
+    request.action = Action::Exec(arguments.collect());
     let config = Config::default();
     let facts = HostFacts::probe(&config);
-    let plan = plan::plan(&request, &config, &facts, &RealPaths, report)?;
-    let mut program = |_: &mut skiff_launcher::Report<'_>| {
-        Ok(Start::Execute(Program {
-            path: words[0].clone().into(),
-            arguments: words.clone(),
-            environment: request.environment.host.clone(),
-        }))
+    let inputs = PlanInputs {
+        request: &request,
+        config: &config,
+        facts: &facts,
+        paths: &RealPaths,
+        environment_files: &[],
     };
-    launch(&plan, None, &mut program, report)
+    let plan = plan(&inputs, report)?;
+    launch(&plan, None, report)
 }
 
 /// What the sandbox's links lead to.

@@ -65,7 +65,22 @@ impl fmt::Display for LaunchPlan {
             (false, true) => "no capabilities",
             (false, false) => "kept",
         };
-        writeln!(out, "privileges   {privileges}")
+        writeln!(out, "privileges   {privileges}")?;
+        let environment = &self.script.environment;
+        writeln!(
+            out,
+            "environment  {} variables, then the image's scripts",
+            environment.variables.len()
+        )?;
+        for item in &environment.overrides {
+            let (name, value) = (item.name.display(), item.value.display());
+            writeln!(out, "override     {name}={value}")?;
+        }
+        write!(out, "program      {}", self.script.action)?;
+        for argument in &self.script.arguments {
+            write!(out, " {}", argument.display())?;
+        }
+        writeln!(out)
     }
 }
 
