@@ -14,6 +14,8 @@
 
 mod file;
 mod overrides;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -23,6 +23,8 @@ mod lookup;
 mod oci;
 mod phase;
 pub(crate) mod shell;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

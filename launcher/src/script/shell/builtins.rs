@@ -486,6 +486,8 @@ impl Shell<'_> {
         }
         self.assign_text(b"OLDPWD", &before)?;
         self.assign_text(b"PWD", &path)?;
+        // As in Apptainer: where the script stands is not where the program will.
+        self.variables.entry(b"PWD").exported = false;
         Ok(0)
     }
 

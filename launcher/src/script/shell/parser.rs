@@ -100,7 +100,12 @@ impl<'a> Parser<'a> {
     }
 
     fn error(&self, reason: impl Into<String>) -> ParseError {
-        let (line, column) = self.cursor.place();
+        Self::error_at(&self.cursor, reason)
+    }
+
+    /// An error about what began at `place`, such as a quote that is never closed.
+    fn error_at(place: &Cursor<'_>, reason: impl Into<String>) -> ParseError {
+        let (line, column) = place.place();
         ParseError {
             line,
             column,
@@ -406,6 +411,7 @@ impl<'a> Parser<'a> {
     }
 
     fn array(&mut self) -> Parsed<Vec<(Option<Word>, Word)>> {
+        let opener = self.cursor;
         self.cursor.bump();
         let mut elements = Vec::new();
         loop {
@@ -414,7 +420,10 @@ impl<'a> Parser<'a> {
                 return Ok(elements);
             }
             if self.cursor.peek().is_none() {
-                return Err(self.error("reached EOF without matching ( with )"));
+                return Err(Self::error_at(
+                    &opener,
+                    "reached EOF without matching ( with )",
+                ));
             }
             let start = self.cursor;
             if self.cursor.eat(b"[")

@@ -154,16 +154,19 @@ pub(crate) fn escape_into(text: &[u8], pattern: &mut Vec<u8>) {
     }
 }
 
-/// Whether the pattern can match anything but one text.
+/// Whether the pattern can match anything but one text. A bracket that is never closed is itself.
 pub(crate) fn is_active(pattern: &[u8]) -> bool {
-    let mut escaped = false;
-    for byte in pattern {
-        if escaped {
-            escaped = false;
-        } else if *byte == b'\\' {
-            escaped = true;
-        } else if matches!(byte, b'*' | b'?' | b'[') {
-            return true;
+    let mut bytes = pattern.iter();
+    let mut bracket = false;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => {
+                bytes.next();
+            }
+            b'*' | b'?' => return true,
+            b'[' => bracket = true,
+            b']' if bracket => return true,
+            _ => {}
         }
     }
     false

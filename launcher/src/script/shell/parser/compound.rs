@@ -10,6 +10,7 @@ use super::{Parsed, Parser};
 impl Parser<'_> {
     /// A compound command, where one begins here.
     pub(super) fn compound(&mut self) -> Parsed<Option<Body>> {
+        let opener = self.cursor;
         if self.cursor.peek() == Some(b'(') {
             if self.cursor.peek_at(1) == Some(b'(')
                 && let Some(body) = self.arithmetic_command()?
@@ -19,12 +20,22 @@ impl Parser<'_> {
             self.cursor.bump();
             let list = self.list()?;
             if !self.cursor.eat(b")") {
-                return Err(self.error("reached EOF without matching ( with )"));
+                return Err(Self::error_at(
+                    &opener,
+                    "reached EOF without matching ( with )",
+                ));
             }
             return Ok(Some(Body::Subshell(list)));
         }
         if self.eat_keyword(b"{") {
-            return Ok(Some(Body::Group(self.group()?)));
+            let list = self.list()?;
+            if !self.eat_keyword(b"}") {
+                return Err(Self::error_at(
+                    &opener,
+                    "reached EOF without matching { with }",
+                ));
+            }
+            return Ok(Some(Body::Group(list)));
         }
         if self.eat_keyword(b"if") {
             return self.conditional().map(Some);
@@ -61,7 +72,10 @@ impl Parser<'_> {
             let condition = self.either()?;
             self.skip_lines()?;
             if !self.eat_keyword(b"]]") {
-                return Err(self.error("reached EOF without matching [[ with ]]"));
+                return Err(Self::error_at(
+                    &opener,
+                    "reached EOF without matching [[ with ]]",
+                ));
             }
             return Ok(Some(Body::Condition(condition)));
         }
@@ -69,15 +83,6 @@ impl Parser<'_> {
             return Err(self.error("select and coproc are not supported"));
         }
         Ok(None)
-    }
-
-    fn group(&mut self) -> Parsed<List> {
-        let list = self.list()?;
-        if self.eat_keyword(b"}") {
-            Ok(list)
-        } else {
-            Err(self.error("reached EOF without matching { with }"))
-        }
     }
 
     /// `((…))`; `None` where the second bracket turns out to open a nested subshell.

@@ -66,6 +66,7 @@ impl Parser<'_> {
             if brackets == 0 && self.ends(mode, byte) {
                 break;
             }
+            let opener = self.cursor;
             match byte {
                 b'\\' => self.escape(mode, in_double, &mut parts),
                 b'$' => match self.dollar(in_double)? {
@@ -80,7 +81,10 @@ impl Parser<'_> {
                     self.cursor.bump();
                     let inner = self.deeper(|parser| parser.parts(Mode::Double))?;
                     if !self.cursor.eat(b"\"") {
-                        return Err(self.error("reached EOF without closing quote \""));
+                        return Err(Self::error_at(
+                            &opener,
+                            "reached EOF without closing quote \"",
+                        ));
                     }
                     parts.0.push(Part::Double(inner));
                 }
@@ -88,7 +92,10 @@ impl Parser<'_> {
                     self.cursor.bump();
                     let text = self.cursor.take_while(|byte| byte != b'\'');
                     if !self.cursor.eat(b"'") {
-                        return Err(self.error("reached EOF without closing quote '"));
+                        return Err(Self::error_at(
+                            &opener,
+                            "reached EOF without closing quote '",
+                        ));
                     }
                     parts.quoted(text);
                 }
@@ -161,6 +168,7 @@ impl Parser<'_> {
 
     /// What a `$` begins; `None` where it is only itself (already consumed).
     fn dollar(&mut self, in_double: bool) -> Parsed<Option<Part>> {
+        let opener = self.cursor;
         self.cursor.bump();
         let Some(byte) = self.cursor.peek() else {
             return Ok(None);
@@ -184,7 +192,10 @@ impl Parser<'_> {
                 self.cursor.bump();
                 let list = self.list()?;
                 if !self.cursor.eat(b")") {
-                    return Err(self.error("reached EOF without matching ( with )"));
+                    return Err(Self::error_at(
+                        &opener,
+                        "reached EOF without matching ( with )",
+                    ));
                 }
                 Ok(Some(Part::Substitution(Rc::new(list))))
             }
@@ -196,7 +207,10 @@ impl Parser<'_> {
                 self.cursor.bump();
                 let inner = self.deeper(|parser| parser.parts(Mode::Double))?;
                 if !self.cursor.eat(b"\"") {
-                    return Err(self.error("reached EOF without closing quote \""));
+                    return Err(Self::error_at(
+                        &opener,
+                        "reached EOF without closing quote \"",
+                    ));
                 }
                 Ok(Some(Part::Double(inner)))
             }
@@ -213,11 +227,17 @@ impl Parser<'_> {
     }
 
     fn backquoted(&mut self, in_double: bool) -> Parsed<List> {
+        let opener = self.cursor;
         self.cursor.bump();
         let mut text = Vec::new();
         loop {
             match self.cursor.bump() {
-                None => return Err(self.error("reached EOF without closing quote `")),
+                None => {
+                    return Err(Self::error_at(
+                        &opener,
+                        "reached EOF without closing quote `",
+                    ));
+                }
                 Some(b'`') => break,
                 Some(b'\\') => match self.cursor.bump() {
                     Some(byte @ (b'`' | b'\\' | b'$')) => text.push(byte),
@@ -238,10 +258,16 @@ impl Parser<'_> {
 
     /// `$'…'`.
     fn ansi_quoted(&mut self) -> Parsed<Text> {
+        let opener = self.cursor;
         let mut text = Vec::new();
         loop {
             match self.cursor.bump() {
-                None => return Err(self.error("reached EOF without closing quote '")),
+                None => {
+                    return Err(Self::error_at(
+                        &opener,
+                        "reached EOF without closing quote '",
+                    ));
+                }
                 Some(b'\'') => return Ok(text),
                 Some(b'\\') => {
                     let used = super::super::escapes::decode_one(self.cursor.rest(), &mut text);

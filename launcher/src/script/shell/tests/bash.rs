@@ -87,7 +87,7 @@ fn value() -> impl Strategy<Value = String> {
             .prop_map(|(a, b, c)| format!("\"{a}{b}{c}\"")),
         expansion(),
         prop::sample::select(vec![
-            "\\$", "\\ ", "\\\\", "\\\"", "\\'", "~", "\"\\$x\"", "\"\\\\\"", "\"a\\b\""
+            "\\$", "\\ ", "\\\\", "\\\"", "\\'", "~/", "\"\\$x\"", "\"\\\\\"", "\"a\\b\""
         ])
         .prop_map(str::to_owned),
     ];
@@ -145,7 +145,7 @@ proptest! {
     fn no_mixture_of_syntax_makes_the_parser_panic(pieces in prop::collection::vec(prop::sample::select(vec![
         "$", "{", "}", "(", ")", "((", "))", "[[", "]]", "`", "\"", "'", "\\", "\n", ";", ";;", "&", "|", "<<E", "E", "<", ">",
         "if ", "then ", "fi", "for ", "do ", "done", "case ", " in ", "esac", "a", "=", "#", "%", "/", ":", "!", "@", "*", "[", "]",
-        "${a:-", "$((", "f()", " ", "-", "+", "~",
+        "${a:-", "$((", "f()", " ", "-", "+", "~/",
     ]), 0..60)) {
         drop(super::super::parser::parse(pieces.concat().as_bytes()));
     }

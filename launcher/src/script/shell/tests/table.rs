@@ -279,6 +279,14 @@ fn commands_and_redirections() {
 }
 
 #[test]
+fn a_lone_bracket_is_no_pattern() {
+    check(
+        "shopt -s nullglob; [ -z \"$X\" ] && export A=1 B=/nonexistent*; for f in /nonexistent*; do export C=$f; done",
+        &[("A", "1"), ("B", "/nonexistent*")],
+    );
+}
+
+#[test]
 fn endings() {
     assert_eq!(run("exit 3; export A=1", &[]).end, Err(3));
     assert_eq!(run("return 0; export A=1", &[]).end, Ok(0));
