@@ -12,17 +12,18 @@
 pub mod accepted;
 pub mod action;
 pub mod admin;
-pub mod bind;
 pub mod env;
 pub mod help;
 pub mod image;
+pub mod manners;
 pub mod usage;
 pub mod value;
 pub mod verb;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
-use clap::{ArgAction, ArgMatches, Args as _, Command};
+use clap::{ArgMatches, Args as _, Command};
 
 use crate::commands;
 use crate::exit::{CommandError, ExitStatus};
@@ -38,6 +39,8 @@ pub struct Context {
     pub personality: Personality,
     /// The caller's environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// `--config`.
+    pub config: Option<PathBuf>,
 }
 
 /// Flags before the verb.
@@ -97,8 +100,9 @@ pub fn run(invocation: &Invocation, environment: Vec<(OsString, OsString)>) -> E
     let context = Context {
         personality: invocation.personality,
         environment,
+        config: None,
     };
-    match interpret(&context, &invocation.arguments) {
+    match interpret(context, &invocation.arguments) {
         Ok(status) | Err(Stop::Done(status)) => status,
         Err(Stop::Fatal(message)) => {
             output::fatal(message);
@@ -107,66 +111,63 @@ pub fn run(invocation: &Invocation, environment: Vec<(OsString, OsString)>) -> E
     }
 }
 
-fn interpret(context: &Context, arguments: &[OsString]) -> Result<ExitStatus, Stop> {
-    let program = context.personality.name();
+fn interpret(mut context: Context, arguments: &[OsString]) -> Result<ExitStatus, Stop> {
+    let personality = context.personality;
+    let program = personality.name();
     let message_level = message_level(&context.environment);
-    let mut command = obey(GlobalArgs::augment_args(Command::new(program)));
-    let matches = parse(&mut command, arguments)
-        .map_err(|error| flag_error(context, program, &error, arguments, &command))?;
-    let globals = read::<GlobalArgs>(&matches)?;
+    let mut command = manners::obey(GlobalArgs::augment_args(Command::new(program)));
+    let matches = manners::parse(&mut command, arguments)
+        .map_err(|error| flag_error(personality, program, &error, arguments, &command))?;
+    let mut globals = read::<GlobalArgs>(&matches)?;
     globals.loudness().apply(message_level.as_deref());
     if matches.get_flag("help") {
-        return print(&help::program(context.personality, &command));
+        return print(&help::program(personality, &command));
     }
     if globals.version {
-        return print(&format!(
-            "{program} version {}\n",
-            context.personality.version()
-        ));
+        return print(&format!("{program} version {}\n", personality.version()));
     }
-    let Some((first, rest)) = globals.words.split_first() else {
-        print(&help::verbs(context.personality))?;
+    let words = std::mem::take(&mut globals.words);
+    let Some((first, rest)) = words.split_first() else {
+        print(&help::verbs(personality))?;
         return Ok(ExitStatus::Usage);
     };
     if first == "help" {
-        return print(&help::topic(context.personality, &command, rest));
+        return print(&help::topic(personality, &command, rest));
     }
     let Some(verb) = first.to_str().and_then(commands::find) else {
         output::stderr(&usage::unknown_verb(program, first));
-        print(&help::verbs(context.personality))?;
+        print(&help::verbs(personality))?;
         return Ok(ExitStatus::Usage);
     };
-    let (loudness, config) =
-        match with_environment(context, Scope::Global, &command, &matches, arguments)? {
-            Some(matches) => {
-                let globals = read::<GlobalArgs>(&matches)?;
-                (globals.loudness(), globals.config)
-            }
-            None => (globals.loudness(), globals.config.clone()),
-        };
-    if let Some(file) = &config
-        && let Err(error) = std::fs::File::open(file)
-    {
-        return Err(Stop::Fatal(format!(
+    let scope = Scope::Global;
+    if let Some(matches) = with_environment(&context, scope, &command, &matches, arguments)? {
+        globals = read::<GlobalArgs>(&matches)?;
+    }
+    context.config = checked_config(&globals)?;
+    let mut path = vec![verb.name];
+    match descend(personality, verb, rest, &mut path)? {
+        // What the environment says about loudness counts from here on: its remarks about other
+        // variables are still to be seen.
+        Descent::Leaf(leaf, rest) => run_leaf(&context, leaf, &path, rest, || {
+            globals.loudness().apply(message_level.as_deref());
+        }),
+        Descent::Group(group) => print(&help::verb(personality, &path, group, &group.command())),
+    }
+}
+
+/// The configuration file, if one is named; it must be readable whatever the verb.
+fn checked_config(globals: &GlobalArgs) -> Result<Option<PathBuf>, Stop> {
+    let Some(file) = globals.config.as_ref().filter(|file| !file.is_empty()) else {
+        return Ok(None);
+    };
+    match std::fs::File::open(file) {
+        Ok(_) => Ok(Some(PathBuf::from(file))),
+        Err(error) => Err(Stop::Fatal(format!(
             "While initializing: couldn't parse configuration file {}: open {0}: {}",
             file.display(),
             crate::text::os_error(&error),
-        )));
+        ))),
     }
-    let mut path = vec![verb.name];
-    let (leaf, rest) = match descend(context, verb, rest, &mut path)? {
-        Descent::Leaf(leaf, rest) => (leaf, rest),
-        Descent::Group(group) => {
-            return print(&help::verb(
-                context.personality,
-                &path,
-                group,
-                &group.command(),
-            ));
-        }
-    };
-    let ready = || loudness.apply(message_level.as_deref());
-    run_leaf(context, leaf, &path, rest, ready)
 }
 
 enum Descent<'a> {
@@ -176,7 +177,7 @@ enum Descent<'a> {
 
 /// Follows the words down a group of verbs, such as `sif list`.
 fn descend<'a>(
-    context: &Context,
+    personality: Personality,
     verb: &'static Verb,
     words: &'a [OsString],
     path: &mut Vec<&'static str>,
@@ -188,11 +189,11 @@ fn descend<'a>(
         Some((first, rest)) => {
             if let Some(child) = verb.children.iter().find(|child| *first == *child.name) {
                 path.push(child.name);
-                return descend(context, child, rest, path);
+                return descend(personality, child, rest, path);
             }
             let mut command = verb.command();
-            if let Err(error) = parse(&mut command, words) {
-                return Err(flag_error(context, verb.name, &error, words, &command));
+            if let Err(error) = manners::parse(&mut command, words) {
+                return Err(flag_error(personality, verb.name, &error, words, &command));
             }
             Ok(Descent::Group(verb))
         }
@@ -208,13 +209,13 @@ fn run_leaf(
     ready: impl FnOnce(),
 ) -> Result<ExitStatus, Stop> {
     let mut command = verb.command();
-    let matches = parse(&mut command, arguments)
-        .map_err(|error| flag_error(context, verb.name, &error, arguments, &command))?;
+    let matches = manners::parse(&mut command, arguments)
+        .map_err(|error| flag_error(context.personality, verb.name, &error, arguments, &command))?;
     if matches.get_flag("help") {
         return print(&help::verb(context.personality, path, verb, &command));
     }
-    if let Err(reason) = verb.arity.check(words_of(&matches).len()) {
-        return Err(usage_error(context, path, verb, &reason));
+    if let Err(reason) = verb.arity.check(manners::words_of(&matches).len()) {
+        return Err(usage_error(context.personality, path, verb, &reason));
     }
     let matches =
         with_environment(context, Scope::Local, &command, &matches, arguments)?.unwrap_or(matches);
@@ -222,56 +223,14 @@ fn run_leaf(
     match (verb.run)(&matches, context) {
         Ok(status) => Ok(status),
         Err(error) => match error.downcast_ref::<CommandError>() {
-            Some(CommandError(reason)) => Err(usage_error(context, path, verb, reason)),
+            Some(CommandError(reason)) => Err(usage_error(context.personality, path, verb, reason)),
             None => Err(Stop::Fatal(format!("{error:#}"))),
         },
     }
 }
 
-/// Gives a command Apptainer's manners; see the module's header.
-pub fn obey(command: Command) -> Command {
-    command
-        .disable_help_flag(true)
-        .disable_version_flag(true)
-        .args_override_self(true)
-        .color(clap::ColorChoice::Never)
-        .arg(
-            clap::Arg::new("help")
-                .long("help")
-                .short('h')
-                .action(ArgAction::SetTrue)
-                .help("Print help"),
-        )
-        .mut_args(|argument| match argument.get_action() {
-            ArgAction::SetTrue => argument
-                .action(ArgAction::Set)
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("true")
-                .default_value("false")
-                .value_parser(value::bool_parser()),
-            _ if argument.is_positional() => argument,
-            // A value is a value, whatever it looks like.
-            _ => argument.num_args(1).allow_hyphen_values(true),
-        })
-}
-
-fn parse(command: &mut Command, arguments: &[OsString]) -> Result<ArgMatches, clap::Error> {
-    let program = OsString::from(command.get_name().to_owned());
-    command.try_get_matches_from_mut(std::iter::once(program).chain(arguments.iter().cloned()))
-}
-
 fn read<A: clap::FromArgMatches>(matches: &ArgMatches) -> Result<A, Stop> {
     A::from_arg_matches(matches).map_err(|error| Stop::Fatal(error.to_string()))
-}
-
-/// The positional words, which every verb that has some calls `words`.
-fn words_of(matches: &ArgMatches) -> Vec<&OsString> {
-    matches
-        .try_get_many::<OsString>("words")
-        .ok()
-        .flatten()
-        .map_or_else(Vec::new, Iterator::collect)
 }
 
 /// Parses once more with what the environment adds; `None` when it adds nothing.
@@ -305,26 +264,14 @@ fn with_environment(
     if found.words.is_empty() {
         return Ok(None);
     }
-    let words = words_of(matches);
-    let mut line = flags_of(command, arguments, words.len()).to_vec();
+    let words = manners::words_of(matches);
+    let mut line = manners::flags_of(command, arguments, words.len()).to_vec();
     line.extend(found.words);
     line.push("--".into());
     line.extend(words.into_iter().cloned());
-    parse(&mut command.clone(), &line)
+    manners::parse(&mut command.clone(), &line)
         .map(Some)
         .map_err(|error| Stop::Fatal(usage::reason(&error, &line)))
-}
-
-/// The part of `arguments` before its last `words` ones, without the `--` that may end it.
-fn flags_of<'a>(command: &Command, arguments: &'a [OsString], words: usize) -> &'a [OsString] {
-    let flags = &arguments[..arguments.len().saturating_sub(words)];
-    match flags.split_last() {
-        // Unless it is the value of the flag before it.
-        Some((last, before)) if last == "--" && parse(&mut command.clone(), before).is_ok() => {
-            before
-        }
-        _ => flags,
-    }
 }
 
 /// The value of the variable that sets the level of messages.
@@ -348,27 +295,23 @@ fn print(text: &str) -> Result<ExitStatus, Stop> {
 
 /// Reports a wrong flag of the command called `name`.
 fn flag_error(
-    context: &Context,
+    personality: Personality,
     name: &str,
     error: &clap::Error,
     arguments: &[OsString],
     command: &Command,
 ) -> Stop {
     output::stderr(&usage::error_line(name, &usage::reason(error, arguments)));
-    match print(&help::options_after_error(
-        context.personality,
-        name,
-        command,
-    )) {
+    match print(&help::options_after_error(personality, name, command)) {
         Ok(_) => Stop::Done(ExitStatus::Usage),
         Err(stop) => stop,
     }
 }
 
 /// Reports wrong words of a verb.
-fn usage_error(context: &Context, path: &[&'static str], verb: &Verb, reason: &str) -> Stop {
+fn usage_error(personality: Personality, path: &[&'static str], verb: &Verb, reason: &str) -> Stop {
     output::stderr(&usage::error_line(verb.name, reason));
-    match print(&help::usage_after_error(context.personality, path, verb)) {
+    match print(&help::usage_after_error(personality, path, verb)) {
         Ok(_) => Stop::Done(ExitStatus::Usage),
         Err(stop) => stop,
     }

@@ -6,13 +6,17 @@ pub mod buildcfg;
 pub mod completion;
 pub mod demo;
 pub mod doctor;
+pub mod inspect;
 pub mod mount;
+pub mod run_help;
 pub mod serve;
+pub mod sif;
 pub mod version;
 
 use crate::cli::action::{ProgramArgs, RunArgs, ShellArgs};
 use crate::cli::admin::WordArgs;
-use crate::cli::verb::{Arity, Verb, call};
+use crate::cli::image::{InspectArgs, RunHelpArgs, SifArgs};
+use crate::cli::verb::{Arity, Run, Verb, call};
 use clap::Args;
 
 const EMPTY: Verb = Verb {
@@ -86,6 +90,18 @@ const VERBS: &[Verb] = &[
         ..EMPTY
     },
     Verb {
+        name: "inspect",
+        about: "Show metadata for an image",
+        usage: "[inspect options...] <image path>",
+        description: "\
+Labels, environment, scripts and applications of an image, as text or JSON.",
+        examples: &["inspect image.sif", "inspect --json --labels image.sif"],
+        arity: Arity::Exactly(1),
+        augment: InspectArgs::augment_args,
+        run: |matches, context| call(matches, context, inspect::run),
+        ..EMPTY
+    },
+    Verb {
         name: "mount",
         about: "Mount an image on a directory to look at it",
         usage: "[mount options...] <image> <directory>",
@@ -107,6 +123,16 @@ const VERBS: &[Verb] = &[
         ..EMPTY
     },
     Verb {
+        name: "run-help",
+        about: "Show the user-defined help for an image",
+        usage: "<image path>",
+        examples: &["run-help image.sif", "run-help --app foo image.sif"],
+        arity: Arity::Exactly(1),
+        augment: RunHelpArgs::augment_args,
+        run: |matches, context| call(matches, context, run_help::run),
+        ..EMPTY
+    },
+    Verb {
         name: "shell",
         about: "Run a shell within a container",
         usage: "[shell options...] <container>",
@@ -115,6 +141,13 @@ const VERBS: &[Verb] = &[
         arity: Arity::AtLeast(1),
         augment: ShellArgs::augment_args,
         run: |matches, context| call(matches, context, action::shell),
+        ..EMPTY
+    },
+    Verb {
+        name: "sif",
+        about: "Look into Singularity Image Format (SIF) files",
+        augment: WordArgs::augment_args,
+        children: SIF_VERBS,
         ..EMPTY
     },
     Verb {
@@ -145,6 +178,84 @@ const VERBS: &[Verb] = &[
         run: |matches, context| call(matches, context, version::run),
         ..EMPTY
     },
+];
+
+const fn sif_verb(
+    name: &'static str,
+    about: &'static str,
+    usage: &'static str,
+    words: usize,
+    run: Run,
+) -> Verb {
+    Verb {
+        name,
+        about,
+        usage,
+        arity: Arity::Exactly(words),
+        augment: SifArgs::augment_args,
+        run,
+        ..EMPTY
+    }
+}
+
+/// `sif …`
+const SIF_VERBS: &[Verb] = &[
+    sif_verb(
+        "add",
+        "Add data object",
+        "<sif_path> <object_path>",
+        2,
+        |matches, context| call(matches, context, sif::later),
+    ),
+    sif_verb(
+        "del",
+        "Delete data object",
+        "<id> <sif_path>",
+        2,
+        |matches, context| call(matches, context, sif::later),
+    ),
+    sif_verb(
+        "dump",
+        "Dump data object",
+        "<id> <sif_path>",
+        2,
+        |matches, context| call(matches, context, sif::dump),
+    ),
+    sif_verb(
+        "header",
+        "Display global header",
+        "<sif_path>",
+        1,
+        |matches, context| call(matches, context, sif::header),
+    ),
+    sif_verb(
+        "info",
+        "Display data object info",
+        "<id> <sif_path>",
+        2,
+        |matches, context| call(matches, context, sif::info),
+    ),
+    sif_verb(
+        "list",
+        "List data objects",
+        "<sif_path>",
+        1,
+        |matches, context| call(matches, context, sif::list),
+    ),
+    sif_verb(
+        "new",
+        "Create SIF image",
+        "<sif_path>",
+        1,
+        |matches, context| call(matches, context, sif::later),
+    ),
+    sif_verb(
+        "setprim",
+        "Set primary system partition",
+        "<id> <sif_path>",
+        2,
+        |matches, context| call(matches, context, sif::later),
+    ),
 ];
 
 /// The verb called `name`.

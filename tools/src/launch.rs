@@ -34,7 +34,7 @@ pub struct Launch<'a> {
 /// One line that says what kept the program from starting.
 pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
     let image = image::find(wish.image)?;
-    let request = request::build(wish, image)?;
+    let request = request::build(wish, image.request)?;
     anyhow::bail!(
         "starting {} is not supported yet by this version of skiff",
         request.image.path.display()

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod commands;
 pub mod exit;
 pub mod launch;
+pub mod metadata;
 pub mod output;
 pub mod program;
 pub mod text;

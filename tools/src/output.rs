@@ -147,6 +147,11 @@ pub fn fatal(message: impl std::fmt::Display) {
     log(Level::Fatal, format_args!("{message}"));
 }
 
+/// Prints an `ERROR:` line.
+pub fn error(message: impl std::fmt::Display) {
+    log(Level::Error, format_args!("{message}"));
+}
+
 /// Prints a `WARNING:` line.
 pub fn warning(message: impl std::fmt::Display) {
     log(Level::Warning, format_args!("{message}"));
@@ -179,13 +184,22 @@ pub fn stderr(text: &str) {
 /// # Errors
 /// What the system reports, such as a full disk.
 pub fn stdout(bytes: impl AsRef<[u8]>) -> io::Result<()> {
+    stdout_goes_on(bytes).map(|_| ())
+}
+
+/// As [`stdout`]; tells whether there is a reader for more.
+///
+/// # Errors
+/// What the system reports, such as a full disk.
+pub fn stdout_goes_on(bytes: impl AsRef<[u8]>) -> io::Result<bool> {
     let mut stream = io::stdout().lock();
     match stream
         .write_all(bytes.as_ref())
         .and_then(|()| stream.flush())
     {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

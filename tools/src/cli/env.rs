@@ -249,7 +249,16 @@ fn words(row: &Row, value: &OsStr) -> Result<Vec<OsString>, String> {
     match row.shape {
         Bool => parse_bool(&trimmed.to_string_lossy()).map(|_| vec![word(trimmed)]),
         Int => parse_int(&trimmed.to_string_lossy()).map(|_| vec![word(trimmed)]),
-        Text | Append => Ok(vec![word(trimmed)]),
+        Text => Ok(vec![word(trimmed)]),
+        // Spaces around commas are dropped, but what a comma separates is the flag's matter.
+        Append => {
+            let items: Vec<&[u8]> = trimmed
+                .as_bytes()
+                .split(|&byte| byte == b',')
+                .map(<[u8]>::trim_ascii)
+                .collect();
+            Ok(vec![word(OsStr::from_bytes(&items.join(&b',')))])
+        }
         List => Ok(trimmed
             .as_bytes()
             .split(|&byte| byte == b',')

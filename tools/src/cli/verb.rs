@@ -70,7 +70,7 @@ pub struct Verb {
 impl Verb {
     /// The clap command of this verb alone.
     pub fn command(&self) -> Command {
-        super::obey((self.augment)(Command::new(self.name)))
+        super::manners::obey((self.augment)(Command::new(self.name)))
     }
 }
 

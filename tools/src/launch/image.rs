@@ -1,13 +1,13 @@
-//! From the name of an image to an image.
+//! From the name of an image to an open image, with Apptainer's words for what can go wrong.
 
-use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use skiff_fs::format::sif::{Arch, SifError};
+use skiff_fs::image::{Image, ImageError};
 use skiff_launcher::request::{ImageRequest, RootKind};
 
-use crate::text::os_error;
+use crate::text::{go_path, os_error};
 
 /// Transports of Apptainer that name an image elsewhere.
 const TRANSPORTS: &[&str] = &[
@@ -23,26 +23,121 @@ const TRANSPORTS: &[&str] = &[
     "shub",
 ];
 
-/// Finds the image called `name`.
+/// An image that programs can be started in.
+#[derive(Debug)]
+pub struct Found {
+    /// What the launcher wants to know of it.
+    pub request: ImageRequest,
+    /// The open file; a sandbox has none.
+    pub image: Option<Image>,
+}
+
+/// Finds the image called `name` and makes sure that programs can be started in it.
 ///
 /// # Errors
-/// One line that says why there is none, worded as Apptainer does.
-pub fn find(name: &OsStr) -> anyhow::Result<ImageRequest> {
+/// One line that says why not.
+pub fn find(name: &OsStr) -> anyhow::Result<Found> {
     refuse_transports(name)?;
-    let absolute = absolute(Path::new(name))?;
-    let resolved = resolve(&absolute).map_err(|reason| could_not_open(&absolute, &reason))?;
-    Ok(ImageRequest {
-        kind: kind(&resolved).map_err(|reason| could_not_open(&resolved, &reason))?,
-        name: absolute.file_name().unwrap_or(OsStr::new("/")).to_owned(),
-        path: resolved,
+    let absolute = go_path(Path::new(name))?;
+    let base = absolute.file_name().unwrap_or(OsStr::new("/")).to_owned();
+    let could_not_open = |reason: String| {
+        anyhow::anyhow!(
+            "While checking container encryption: could not open image {}: {reason}",
+            absolute.display()
+        )
+    };
+    let path = resolve(&absolute).map_err(could_not_open)?;
+    if path == Path::new("/") {
+        anyhow::bail!("/ as sandbox is not authorized");
+    }
+    let opened = open(&path).map_err(could_not_open)?;
+    let request = |kind| ImageRequest {
+        path: path.clone(),
+        name: base,
+        kind,
+    };
+    let Some(image) = opened else {
+        return Ok(Found {
+            request: request(RootKind::Sandbox),
+            image: None,
+        });
+    };
+    match image.check_mountable() {
+        Ok(()) => {}
+        Err(error @ ImageError::NoRoot) => anyhow::bail!(
+            "While checking container encryption: while getting root filesystem in {}: {error}",
+            path.display()
+        ),
+        Err(error) => return Err(could_not_open(error.to_string())),
+    }
+    check_arch(&image).map_err(could_not_open)?;
+    Ok(Found {
+        request: request(RootKind::Mounted),
+        image: Some(image),
     })
 }
 
-fn could_not_open(path: &Path, reason: &str) -> anyhow::Error {
-    anyhow::anyhow!(
-        "While checking container encryption: could not open image {}: {reason}",
-        path.display()
-    )
+/// Opens what is at `path`, which has no links left; `None` for a directory.
+///
+/// # Errors
+/// The reason in words.
+pub fn open(path: &Path) -> Result<Option<Image>, String> {
+    let unreadable = || {
+        format!(
+            "{} is not readable by the current user, check permissions",
+            path.display()
+        )
+    };
+    if path.is_dir() {
+        return match rustix::fs::access(path, rustix::fs::Access::READ_OK) {
+            Ok(()) => Ok(None),
+            Err(_) => Err(unreadable()),
+        };
+    }
+    Image::open(path).map(Some).map_err(|error| match error {
+        ImageError::Open { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            unreadable()
+        }
+        ImageError::Open { source, .. } | ImageError::Read { source, .. } => os_error(&source),
+        ImageError::Sif(SifError::Version { .. }) => "incompatible SIF version".to_owned(),
+        other => chain(&other),
+    })
+}
+
+/// An error with its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
+}
+
+/// Follows all links; on failure the reason names the component that is to blame.
+///
+/// # Errors
+/// The reason in words.
+pub fn resolve(path: &Path) -> Result<PathBuf, String> {
+    path.canonicalize().map_err(|error| {
+        let prefix = format!("failed to retrieve path for {}", path.display());
+        match error.raw_os_error() {
+            Some(libc::ELOOP) => format!("{prefix}: EvalSymlinks: too many links"),
+            Some(libc::ENOTDIR) => format!("{prefix}: {}", os_error(&error)),
+            _ => {
+                // The shortest prefix of the path that cannot be looked at.
+                let blamed = path
+                    .ancestors()
+                    .filter(|ancestor| ancestor.symlink_metadata().is_err())
+                    .last()
+                    .unwrap_or(path);
+                format!("{prefix}: lstat {}: {}", blamed.display(), os_error(&error))
+            }
+        }
+    })
 }
 
 fn refuse_transports(name: &OsStr) -> anyhow::Result<()> {
@@ -62,88 +157,56 @@ fn refuse_transports(name: &OsStr) -> anyhow::Result<()> {
     }
 }
 
-/// The name made absolute without following links.
-///
-/// # Errors
-/// When the working directory is gone.
-pub fn absolute(name: &Path) -> anyhow::Result<PathBuf> {
-    let from = if name.is_absolute() {
-        name.to_owned()
-    } else {
-        std::env::current_dir()
-            .map_err(|error| {
-                anyhow::anyhow!("could not find the working directory: {}", os_error(&error))
-            })?
-            .join(name)
-    };
-    Ok(clean(&from))
-}
-
-/// Drops `.`, `..` and doubled slashes, by the letters of the path alone.
-fn clean(path: &Path) -> PathBuf {
-    let mut parts: Vec<&[u8]> = Vec::new();
-    for part in path.as_os_str().as_bytes().split(|&byte| byte == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => {
-                parts.pop();
-            }
-            name => parts.push(name),
-        }
-    }
-    let mut text = OsString::from("/");
-    text.push(OsStr::from_bytes(&parts.join(&b'/')));
-    PathBuf::from(text)
-}
-
-/// Follows all links; on failure the reason names the component that is to blame.
+/// Whether this machine can run the image's programs, by itself or through an emulator that the
+/// kernel knows. An image that does not say what it is for is taken at its word.
 ///
 /// # Errors
 /// The reason in words.
-pub fn resolve(path: &Path) -> Result<PathBuf, String> {
-    path.canonicalize().map_err(|error| {
-        let blamed = path
-            .ancestors()
-            .filter(|ancestor| ancestor.symlink_metadata().is_err())
-            .last()
-            .unwrap_or(path);
-        format!(
-            "failed to retrieve path for {}: lstat {}: {}",
-            path.display(),
-            blamed.display(),
-            os_error(&error)
+pub fn check_arch(image: &Image) -> Result<(), String> {
+    let host = Arch::host();
+    let Some(arch) = image.arch() else {
+        return Ok(());
+    };
+    let runs = arch == Arch::Unknown
+        || arch == host
+        || matches!(
+            (host, arch),
+            (Arch::Amd64, Arch::I386) | (Arch::Arm64, Arch::Arm)
         )
-    })
-}
-
-fn kind(path: &Path) -> Result<RootKind, String> {
-    let metadata = path.metadata().map_err(|error| reason(path, &error))?;
-    if metadata.is_dir() {
-        Ok(RootKind::Sandbox)
-    } else {
-        Ok(RootKind::Mounted)
+        || is_emulated(arch);
+    if runs {
+        return Ok(());
     }
+    Err(format!(
+        "the image's architecture ({arch}) could not run on the host's ({host})"
+    ))
 }
 
-fn reason(path: &Path, error: &io::Error) -> String {
-    format!("open {}: {}", path.display(), os_error(error))
+/// Whether QEMU is registered for `arch` (binfmt_misc).
+fn is_emulated(arch: Arch) -> bool {
+    let name = match arch {
+        Arch::I386 => "i386",
+        Arch::Amd64 => "x86_64",
+        Arch::Arm => "arm",
+        Arch::Arm64 => "aarch64",
+        Arch::Ppc64 => "ppc64",
+        Arch::Ppc64le => "ppc64le",
+        Arch::Mips => "mips",
+        Arch::Mipsle => "mipsel",
+        Arch::Mips64 => "mips64",
+        Arch::Mips64le => "mips64el",
+        Arch::S390x => "s390x",
+        Arch::Riscv64 => "riscv64",
+        Arch::Loong64 => "loongarch64",
+        Arch::Unknown => return false,
+    };
+    std::fs::read_to_string(format!("/proc/sys/fs/binfmt_misc/qemu-{name}"))
+        .is_ok_and(|entry| entry.starts_with("enabled"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cleaning() {
-        for (path, expected) in [
-            ("/", "/"),
-            ("//a//b/", "/a/b"),
-            ("/a/./b/../c", "/a/c"),
-            ("/../a", "/a"),
-        ] {
-            assert_eq!(clean(Path::new(path)), Path::new(expected), "{path}");
-        }
-    }
 
     fn refusal(name: &str) -> String {
         refuse_transports(OsStr::new(name)).unwrap_err().to_string()

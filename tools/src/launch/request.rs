@@ -7,13 +7,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use skiff_launcher::mount::bind::{parse_binds, parse_mounts};
 use skiff_launcher::request::{
     Bind, EnvironmentWish, HomeWish, ImageRequest, LaunchRequest, NamespaceWish,
 };
 
 use super::Launch;
 use crate::cli::action::{EnvironmentArgs, MountArgs, NamespaceArgs};
-use crate::cli::bind::{parse_bind, parse_mount};
 use crate::cli::value::Strings;
 use crate::output;
 use crate::text::os_error;
@@ -28,7 +28,7 @@ pub fn build(wish: &Launch<'_>, image: ImageRequest) -> anyhow::Result<LaunchReq
     if options.others.is_given("nohttps") {
         output::warning("Flag --nohttps has been deprecated, use --no-https");
     }
-    let binds = binds(&options.mounts).context("While setting bind mount configuration")?;
+    let binds = binds(&options.mounts)?;
     let home = home(&options.mounts).context("While setting home directory")?;
     let is_root = rustix::process::getuid().is_root();
     let namespaces = namespaces(&options.mounts, &options.namespaces, is_root)?;
@@ -82,12 +82,21 @@ fn absolute(path: PathBuf) -> PathBuf {
 fn binds(args: &MountArgs) -> anyhow::Result<Vec<Bind>> {
     let mut binds = Vec::new();
     for text in &args.bind {
-        binds.extend(parse_bind(text)?);
+        binds.extend(parse_binds(utf8(text)?)?);
     }
     for text in &args.mount {
-        binds.extend(parse_mount(text)?);
+        binds.extend(parse_mounts(utf8(text)?)?);
     }
     Ok(binds)
+}
+
+fn utf8(text: &OsStr) -> anyhow::Result<&str> {
+    text.to_str().with_context(|| {
+        format!(
+            "While setting bind mount configuration: {} is not UTF-8",
+            text.display()
+        )
+    })
 }
 
 fn home(args: &MountArgs) -> anyhow::Result<HomeWish> {

@@ -72,7 +72,7 @@ fn binds_add_up() {
     check(
         &[
             ("APPTAINER_BINDPATH", "/b"),
-            ("APPTAINER_BIND", " /a,/c "),
+            ("APPTAINER_BIND", " /a , /c "),
             ("APPTAINER_MOUNT", "x"),
         ],
         &["bind", "mount"],
