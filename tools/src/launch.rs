@@ -1,4 +1,9 @@
 //! From the arguments of an action to a running program.
+//!
+//! ```text
+//! name ─ image ─► Found ┐
+//! flags ─ request ──────┴► LaunchRequest ─► plan ─► process::launch ─► execve
+//! ```
 
 pub mod image;
 pub mod request;
@@ -6,11 +11,21 @@ pub mod request;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
+use skiff_launcher::Level;
+use skiff_launcher::config::Config;
+use skiff_launcher::environment;
+use skiff_launcher::host::{HostFacts, RealPaths};
+use skiff_launcher::plan::{LaunchPlan, PlanInputs, plan};
+use skiff_launcher::process;
 use skiff_launcher::request::Action;
+use skiff_launcher::rootfs::RootfsProvider;
 
 use crate::cli::Context;
 use crate::cli::action::ActionArgs;
 use crate::exit::ExitStatus;
+use crate::output;
+use crate::wire::Provider;
 
 /// What an action command asks for.
 #[derive(Debug)]
@@ -27,16 +42,60 @@ pub struct Launch<'a> {
     pub context: &'a Context,
 }
 
-/// Starts it. On success the process becomes the program and this does not return, except for a
-/// dry run.
+/// Starts it. Normally this process becomes the program; it returns for a dry run, where the image
+/// has nothing to run, and where it had to wait for the program.
 ///
 /// # Errors
 /// One line that says what kept the program from starting.
 pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
-    let image = image::find(wish.image)?;
-    let request = request::build(wish, image.request)?;
-    anyhow::bail!(
-        "starting {} is not supported yet by this version of skiff",
-        request.image.path.display()
-    );
+    let found = image::find(wish.image)?;
+    let request = request::build(wish, found.request)?;
+    let config = match &wish.context.config {
+        Some(path) => Config::read(path)?,
+        None => Config::find()?,
+    };
+    let facts = HostFacts::probe(&config);
+    let files = environment::read_files(&request.environment.files)?;
+    let inputs = PlanInputs {
+        request: &request,
+        config: &config,
+        facts: &facts,
+        paths: &RealPaths,
+        environment_files: &files,
+    };
+    let plan = plan(&inputs, &mut report)?;
+    if wish.options.plan.dry_run {
+        return print(&plan, wish.options.plan.json);
+    }
+    let mut provider = found.image.as_ref().map(Provider::new);
+    let provider = provider
+        .as_mut()
+        .map(|provider| provider as &mut dyn RootfsProvider);
+    Ok(ExitStatus::Code(process::launch(
+        &plan,
+        provider,
+        &mut report,
+    )?))
+}
+
+/// `--dry-run`: the plan instead of the launch.
+fn print(plan: &LaunchPlan, as_json: bool) -> anyhow::Result<ExitStatus> {
+    let text = if as_json {
+        serde_json::to_string_pretty(plan).context("encoding the plan")? + "\n"
+    } else {
+        plan.to_string()
+    };
+    output::stdout(text)?;
+    Ok(ExitStatus::Success)
+}
+
+/// Receives what the launcher has to say.
+fn report(level: Level, text: &str) {
+    match level {
+        Level::Debug => output::debug(text),
+        Level::Verbose => output::verbose(text),
+        Level::Info => output::info(text),
+        Level::Warning => output::warning(text),
+        Level::Error => output::error(text),
+    }
 }
