@@ -449,9 +449,17 @@ fn scripts(directory: &Path) -> Vec<OsString> {
     };
     let mut names: Vec<OsString> = entries
         .flatten()
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.as_bytes();
+            name.ends_with(b".sh") && !name.starts_with(b".")
+        })
+        // The directory tells most kinds; only links need a look at what they lead to.
+        .filter(|entry| match entry.file_type() {
+            Ok(kind) => kind.is_file() || (kind.is_symlink() && entry.path().is_file()),
+            Err(_) => false,
+        })
         .map(|entry| entry.file_name())
-        .filter(|name| name.as_bytes().ends_with(b".sh") && !name.as_bytes().starts_with(b"."))
-        .filter(|name| directory.join(name).is_file())
         .collect();
     names.sort_unstable();
     names

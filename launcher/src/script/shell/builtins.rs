@@ -529,14 +529,25 @@ impl Shell<'_> {
 
 /// Reads a script whole, or says why not in C's words.
 pub(crate) fn read_script(path: &Path) -> Result<Vec<u8>, String> {
-    let metadata = fs::metadata(path).map_err(|error| crate::error::reason(&error))?;
+    use std::io::Read as _;
+    let open = || {
+        let file = fs::File::open(path)?;
+        let metadata = file.metadata()?;
+        Ok((file, metadata))
+    };
+    let (file, metadata) = open().map_err(|error| crate::error::reason(&error))?;
     if metadata.is_dir() {
         return Err("is a directory".to_owned());
     }
     if metadata.len() > MAX_SCRIPT {
         return Err("file too large".to_owned());
     }
-    fs::read(path).map_err(|error| crate::error::reason(&error))
+    let mut script = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    // A pipe or a device has no length, so what is read is bounded too.
+    file.take(MAX_SCRIPT)
+        .read_to_end(&mut script)
+        .map_err(|error| crate::error::reason(&error))?;
+    Ok(script)
 }
 
 /// `target` seen from `directory`, without `.`, `..` and doubled slashes.

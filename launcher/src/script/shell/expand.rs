@@ -3,6 +3,7 @@
 //! While a word is expanded, each field is kept twice: as text, and as a pattern in which quoted
 //! characters are escaped. File names and `case` match the pattern, everything else takes the text.
 
+mod brace;
 mod glob;
 mod parameter;
 
@@ -130,11 +131,23 @@ impl Shell<'_> {
     ) -> Result<(), Stop> {
         if let Some(text) = word.literal()
             && !pattern::is_active(text)
+            && !text.contains(&b'{')
             && text.first() != Some(&b'~')
         {
             arguments.push(text.to_vec());
             return Ok(());
         }
+        if brace::applies(word) {
+            for word in brace::expand(word) {
+                self.expand_plain(&word, arguments)?;
+            }
+            return Ok(());
+        }
+        self.expand_plain(word, arguments)
+    }
+
+    /// Expands a word without braces.
+    fn expand_plain(&mut self, word: &Word, arguments: &mut Vec<Text>) -> Result<(), Stop> {
         let mut fields = Fields::default();
         self.add_parts(&word.0, false, WORDS, &mut fields)?;
         fields.finish();

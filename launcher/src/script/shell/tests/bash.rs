@@ -94,6 +94,25 @@ fn value() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())
 }
 
+/// Words with well-formed braces; what bash makes of others nobody should rely on.
+fn braces() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "a",
+        "-",
+        " ",
+        "{a,b}",
+        "{1..3}",
+        "{c..a}",
+        "{a,{b,c}}",
+        "{,x}",
+        "{}",
+        "{z}",
+        "'{q,r}'",
+        "${H}",
+    ]);
+    prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
 fn statement() -> impl Strategy<Value = String> {
     prop_oneof![
         (name(), value()).prop_map(|(name, value)| format!("export {name}={value}")),
@@ -118,12 +137,13 @@ fn statement() -> impl Strategy<Value = String> {
         (name(), value()).prop_map(|(name, value)| format!(
             "a=({value} z); export {name}=\"${{a[0]}}-${{#a[@]}}\""
         )),
+        (name(), braces()).prop_map(|(name, words)| format!("set -- {words} y; {name}=\"$#:$*\"")),
         Just("# comment 'unclosed".to_owned()),
     ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn exports_what_bash_exports(statements in prop::collection::vec(statement(), 1..8)) {
@@ -148,5 +168,19 @@ proptest! {
         "${a:-", "$((", "f()", " ", "-", "+", "~/",
     ]), 0..60)) {
         drop(super::super::parser::parse(pieces.concat().as_bytes()));
+    }
+
+    #[test]
+    fn no_mixture_of_syntax_makes_the_evaluator_panic(pieces in prop::collection::vec(prop::sample::select(vec![
+        "$", "{", "}", "(", ")", "((", "))", "[[ ", " ]]", "`", "\"", "'", "\\", "\n", ";", "&&", "||", "|", "<<E", "<<<", "<",
+        "if ", "then ", "fi", "case ", " in ", "esac", "a", "b", "=", "#", "##", "%", "/", "//", ":", "!", "@", "*", "[", "]", "[@]",
+        "${a:-", "${#", "${!a", "${a[", "${a:", "$((", "f()", " ", "-", "+", "~", "1", "9223372036854775807", "export ", "declare -A ",
+        "local ", "echo ", "printf '%9.3d%b' ", "eval ", "test ", "shift ", "set -- ", "unset ", "read a", "getopts ab: o ", "-n", ",", "..", "^^",
+    ]), 0..40)) {
+        let mut report = |_, _: &str| {};
+        let policy = super::super::Policy { commands: false, files: false, timeout: std::time::Duration::from_secs(1) };
+        let mut shell = super::super::Shell::new(b"fuzz", policy, &mut report);
+        shell.capture = Some(Vec::new());
+        drop(shell.source_text("fuzz", pieces.concat().as_bytes()));
     }
 }

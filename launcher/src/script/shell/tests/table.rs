@@ -287,6 +287,29 @@ fn a_lone_bracket_is_no_pattern() {
 }
 
 #[test]
+fn braces() {
+    check(
+        "echo() { export A=\"$*\"; }; echo a{b,c}d {1..3} {c..a} x{,y} '{q,r}' {one} {a,{b,c}}$H {01..3} {1..7..3}",
+        &[(
+            "A",
+            "abd acd 1 2 3 c b a x xy {q,r} {one} ahost bhost chost 01 02 03 1 4 7",
+        )],
+    );
+    check(
+        "for d in /{usr,nonexistent}/bin; do [ -d $d ] && L=$L$d; done; export L",
+        &[("L", "/usr/bin")],
+    );
+    check(
+        "export A={a,b} B=\"{a,b}\"",
+        &[("A", "{a,b}"), ("B", "{a,b}")],
+    );
+    check(
+        &format!("f() {{ export N=$#; }}; f {}", "{a,b}".repeat(12)),
+        &[("N", "4096")],
+    );
+}
+
+#[test]
 fn endings() {
     assert_eq!(run("exit 3; export A=1", &[]).end, Err(3));
     assert_eq!(run("return 0; export A=1", &[]).end, Ok(0));
