@@ -15,6 +15,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub struct Cmd {
     command: Command,
     stdin: Option<Vec<u8>>,
+    stdin_open: bool,
     limit: Duration,
 }
 
@@ -39,6 +40,7 @@ impl Cmd {
         Self {
             command,
             stdin: None,
+            stdin_open: false,
             limit: LIMIT,
         }
     }
@@ -74,6 +76,12 @@ impl Cmd {
         self
     }
 
+    /// Leaves standard input to whoever calls [`Cmd::start`], as a pipe.
+    pub fn stdin_open(&mut self) -> &mut Self {
+        self.stdin_open = true;
+        self
+    }
+
     /// Changes the time limit.
     pub fn limit(&mut self, limit: Duration) -> &mut Self {
         self.limit = limit;
@@ -87,7 +95,7 @@ impl Cmd {
     pub fn start(&mut self) -> Child {
         self.command
             .process_group(0)
-            .stdin(if self.stdin.is_some() {
+            .stdin(if self.stdin.is_some() || self.stdin_open {
                 Stdio::piped()
             } else {
                 Stdio::null()

@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod image;
+pub mod processes;
 pub mod program;
 pub mod pty;
 pub mod reading;

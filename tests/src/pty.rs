@@ -11,6 +11,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::command::{Cmd, wait};
+use crate::require::is_root;
+use crate::user::ordinary;
 
 /// The far side of a terminal and the program on it.
 #[derive(Debug)]
@@ -38,6 +40,11 @@ impl Terminal {
             OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
+        let user = ordinary();
+        if is_root() {
+            // As login(1) does, so that the program may open its terminal by name.
+            rustix::fs::fchown(&theirs, Some(rustix::fs::Uid::from_raw(user.uid)), None)?;
+        }
         let size = rustix::termios::Winsize {
             ws_row: 24,
             ws_col: 120,

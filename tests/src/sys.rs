@@ -1,5 +1,9 @@
-//! Mapping a file into memory, the one thing here that the standard library has no safe door to.
-#![allow(unsafe_code, reason = "mmap(2) has no safe interface")]
+//! Mapping a file into memory and asking for the memory that children used: what the standard
+//! library has no safe door to.
+#![allow(
+    unsafe_code,
+    reason = "mmap(2) and getrusage(2) have no safe interface here"
+)]
 
 use std::fs::File;
 use std::io;
@@ -67,4 +71,14 @@ pub fn drop_cache(file: &File) -> io::Result<()> {
         None,
         rustix::fs::Advice::DontNeed,
     )?)
+}
+
+/// The largest resident size, in KiB, of any child that was waited for, and of their children.
+pub fn children_peak() -> u64 {
+    // SAFETY: all-zero bytes are a valid rusage, a struct of integers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live rusage of ours.
+    let result = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
+    debug_assert_eq!(result, 0);
+    u64::try_from(usage.ru_maxrss).unwrap_or(0)
 }

@@ -58,6 +58,19 @@ pub fn wide(folder: &Path, count: usize) {
     }
 }
 
+/// Where the few bytes of the file of [`huge`] lie.
+pub const HUGE: u64 = (5 << 30) + 1;
+
+/// A directory with one file of more than 4 GiB, nearly all of it a hole.
+///
+/// # Panics
+/// When the host refuses.
+pub fn huge(folder: &Path) {
+    make(folder);
+    let file = File::create_new(folder.join("huge")).expect("fresh");
+    file.write_all_at(b"far", HUGE).expect("room");
+}
+
 fn make(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
 }
@@ -131,9 +144,6 @@ fn sparse(folder: &Path) {
     let file = open("hole-last");
     file.write_all_at(&vec![9; 200_000], 0).expect("room");
     file.set_len(4 << 20).expect("holes cost nothing");
-    // Large: needs the extended inode for its size.
-    let file = open("hole-huge");
-    file.write_all_at(b"far", (5 << 30) + 1).expect("room");
     write(&folder.join("zeros"), vec![0; 700_000]);
 }
 
