@@ -46,10 +46,13 @@ root = sys.argv[1]
 sys.path.insert(0, root)
 with open(root + "/modules.txt") as f:
     names = f.read().split()
+cpu = time.process_time()
 start = time.perf_counter()
 for name in names:
     importlib.import_module(name)
-print(json.dumps({"seconds": time.perf_counter() - start, "amount": len(names)}))
+seconds = time.perf_counter() - start
+cpu = time.process_time() - cpu
+print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "amount": len(names)}))
 "#;
 
 /// Writes the tree that all mount benchmarks use below `root`.

@@ -29,6 +29,9 @@ pub struct PeersArgs {
     /// Only these groups
     #[arg(long, value_delimiter = ',', default_values_t = ["exec", "walk", "read", "tar", "import"].map(String::from))]
     pub only: Vec<String>,
+    /// Only these of skiff, squashfuse_ll, kernel
+    #[arg(long, value_delimiter = ',')]
+    pub mounters: Vec<String>,
     /// Only these compressors
     #[arg(long, value_delimiter = ',', default_values_t = ["gzip", "zstd"].map(String::from))]
     pub compressors: Vec<String>,
@@ -149,7 +152,11 @@ impl Bench {
         if groups.is_empty() {
             return Ok(());
         }
-        let contenders = self.mounters();
+        let mut contenders = self.mounters();
+        let wanted = |name: &str| {
+            args.mounters.is_empty() || args.mounters.iter().any(|wanted| wanted == name)
+        };
+        contenders.retain(|mounter| wanted(mounter.name()));
         let tree = self.tree()?;
         for compressor in &args.compressors {
             let image = self.work.join(format!("{compressor}.sqfs"));
@@ -229,6 +236,7 @@ impl Bench {
         let mut record = |what: String, pass: Pass, cpu: Option<f64>| -> Result<()> {
             let entry = self.report.entry(&what, Some(compressor), mounter.name());
             entry.wall.seconds.push(pass.seconds);
+            entry.reader_cpu.seconds.push(pass.cpu_seconds);
             entry.server_cpu.seconds.extend(cpu);
             entry.amount = pass.amount;
             Ok(())
@@ -271,6 +279,7 @@ impl Bench {
                 self.report
                     .entry("import cold, byte code", Some(compressor), mounter.name());
             entry.wall.seconds.push(pass.seconds);
+            entry.reader_cpu.seconds.push(pass.cpu_seconds);
             entry.server_cpu.seconds.extend(cpu);
             entry.amount = pass.amount;
             mounted.unmount()?;

@@ -28,9 +28,24 @@ pub fn executing(program: &Path) -> Vec<Pid> {
 
 /// User and system time that a process has used so far; 0 when it is gone.
 pub fn cpu_time(pid: Pid) -> Duration {
-    let stat = std::fs::read_to_string(proc_file(pid, "stat")).unwrap_or_default();
+    ticks(&proc_file(pid, "stat"), 11)
+}
+
+/// The same of this process.
+pub fn own_cpu_time() -> Duration {
+    ticks("/proc/self/stat", 11)
+}
+
+/// The same of all its children that have ended.
+pub fn children_cpu_time() -> Duration {
+    ticks("/proc/self/stat", 13)
+}
+
+/// Sum of the two fields of a stat file (proc_pid_stat(5)) from `first` on, counted from the state.
+fn ticks(path: &str, first: usize) -> Duration {
+    let stat = std::fs::read_to_string(path).unwrap_or_default();
     let ticks = stat.rsplit_once(')').map_or(0, |(_, rest)| {
-        let user_and_system = rest.split_whitespace().skip(11).take(2);
+        let user_and_system = rest.split_whitespace().skip(first).take(2);
         user_and_system
             .filter_map(|field| field.parse::<u64>().ok())
             .sum()

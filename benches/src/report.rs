@@ -18,10 +18,20 @@ pub struct Measurement {
     pub contender: String,
     /// Wall times.
     pub wall: Samples,
+    /// CPU times of the reader, the kernel's work in its name included.
+    pub reader_cpu: Samples,
     /// CPU times of the server processes alone.
     pub server_cpu: Samples,
     /// Names, bytes or modules per run, equal for all contenders.
     pub amount: u64,
+}
+
+impl Measurement {
+    /// Median CPU time of reader and server together, where it was taken.
+    fn cpu(&self) -> Option<f64> {
+        let reader = self.reader_cpu.median().filter(|seconds| *seconds > 0.0)?;
+        Some(reader + self.server_cpu.median().unwrap_or(0.0))
+    }
 }
 
 /// A quotient of two medians, and what it should be at most.
@@ -35,8 +45,11 @@ pub struct Ratio {
     pub of: String,
     /// Below the line.
     pub to: String,
-    /// The quotient.
+    /// The quotient of wall times.
     pub ratio: f64,
+    /// The quotient of CPU times, reader and server together: less disturbed by other work on the
+    /// machine than wall times.
+    pub cpu_ratio: Option<f64>,
     /// Largest acceptable quotient, where one was set.
     pub target: Option<f64>,
 }
@@ -73,6 +86,7 @@ impl Report {
                 compressor: compressor.map(str::to_owned),
                 contender: contender.to_owned(),
                 wall: Samples::default(),
+                reader_cpu: Samples::default(),
                 server_cpu: Samples::default(),
                 amount: 0,
             });
@@ -98,18 +112,22 @@ impl Report {
         to: &str,
         target: Option<f64>,
     ) {
-        let median = |contender| {
-            self.measurements[self.find(what, compressor, contender)?]
-                .wall
-                .median()
+        let entry = |contender| Some(&self.measurements[self.find(what, compressor, contender)?]);
+        let (Some(above), Some(below)) = (entry(of), entry(to)) else {
+            return;
         };
-        if let (Some(above), Some(below)) = (median(of), median(to)) {
+        let cpu_ratio = above
+            .cpu()
+            .zip(below.cpu())
+            .map(|(above, below)| above / below);
+        if let (Some(above), Some(below)) = (above.wall.median(), below.wall.median()) {
             self.ratios.push(Ratio {
                 what: what.to_owned(),
                 compressor: compressor.map(str::to_owned),
                 of: of.to_owned(),
                 to: to.to_owned(),
                 ratio: above / below,
+                cpu_ratio,
                 target,
             });
         }
@@ -162,23 +180,27 @@ impl Report {
             writeln!(out, "\n{what}{of}  ({amount} per run)")?;
             writeln!(
                 out,
-                "  {:<24}{:>11}{:>11}{:>11}{:>12}{:>5}",
-                "", "median", "min", "max", "server CPU", "n"
+                "  {:<24}{:>11}{:>11}{:>11}{:>12}{:>12}{:>5}",
+                "", "median", "min", "max", "reader CPU", "server CPU", "n"
             )?;
             for row in rows {
                 writeln!(
                     out,
-                    "  {:<24}{:>11}{:>11}{:>11}{:>12}{:>5}",
+                    "  {:<24}{:>11}{:>11}{:>11}{:>12}{:>12}{:>5}",
                     row.contender,
                     time(row.wall.median()),
                     time(row.wall.min()),
                     time(row.wall.max()),
+                    time(row.reader_cpu.median()),
                     time(row.server_cpu.median()),
                     row.wall.seconds.len()
                 )?;
             }
         }
-        writeln!(out, "\nratios of medians")?;
+        writeln!(
+            out,
+            "\nratios of medians: wall time, and CPU time of reader and server together"
+        )?;
         for ratio in &self.ratios {
             let what = ratio.compressor.as_ref().map_or_else(
                 || ratio.what.clone(),
@@ -189,9 +211,12 @@ impl Report {
                 Some(target) if ratio.ratio <= target => format!("  target <= {target:.3}: met"),
                 Some(target) => format!("  target <= {target:.3}: MISSED"),
             };
+            let cpu = ratio
+                .cpu_ratio
+                .map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.3}"));
             writeln!(
                 out,
-                "  {what:<28}{:<24}/ {:<24}{:>7.3}{verdict}",
+                "  {what:<30}{:<24}/ {:<24}{:>7.3}{cpu:>7}{verdict}",
                 ratio.of, ratio.to, ratio.ratio
             )?;
         }

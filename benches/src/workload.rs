@@ -4,6 +4,7 @@
 //! descriptor of the benchmark keeps a mount busy and the user's identity is the child's.
 
 use crate::actor::Actor;
+use crate::procs;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 pub struct Pass {
     /// Wall time.
     pub seconds: f64,
+    /// CPU time of the reader, the kernel's work in its name included.
+    pub cpu_seconds: f64,
     /// Names seen or bytes read; equal for all contenders, or the comparison is void.
     pub amount: u64,
 }
@@ -69,10 +72,14 @@ impl Workloads {
         command
             .args(["-c", "tar cf - -C \"$1\" . | wc -c", "sh"])
             .arg(dir);
+        let before = procs::children_cpu_time();
         let started = Instant::now();
         let text = output(&mut command)?;
         Ok(Pass {
             seconds: started.elapsed().as_secs_f64(),
+            cpu_seconds: procs::children_cpu_time()
+                .saturating_sub(before)
+                .as_secs_f64(),
             amount: text.trim().parse().context("counting bytes of tar")?,
         })
     }
@@ -145,7 +152,7 @@ fn output(command: &mut Command) -> Result<String> {
 /// What the file system reports, or an unknown name of work.
 pub fn work(what: &OsStr, path: &Path) -> Result<Vec<Pass>> {
     let once = || -> Result<Pass> {
-        let started = Instant::now();
+        let (before, started) = (procs::own_cpu_time(), Instant::now());
         let amount = match what.to_str() {
             Some("walk") => walk(path)?,
             Some("read") => read(path)?,
@@ -153,6 +160,7 @@ pub fn work(what: &OsStr, path: &Path) -> Result<Vec<Pass>> {
         };
         Ok(Pass {
             seconds: started.elapsed().as_secs_f64(),
+            cpu_seconds: procs::own_cpu_time().saturating_sub(before).as_secs_f64(),
             amount,
         })
     };
