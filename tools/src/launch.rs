@@ -56,6 +56,7 @@ pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
     };
     let facts = HostFacts::probe(&config);
     let files = environment::read_files(&request.environment.files)?;
+    request::check_network(&wish.options.namespaces)?;
     let inputs = PlanInputs {
         request: &request,
         config: &config,

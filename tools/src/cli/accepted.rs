@@ -161,9 +161,13 @@ impl OtherFlags {
 impl clap::Args for OtherFlags {
     fn augment_args(command: Command) -> Command {
         ROWS.iter().fold(command, |command, row| {
+            let help = match row.fate {
+                Later => format!("{} (not supported yet)", row.help),
+                Silent | RootOnly => row.help.to_owned(),
+            };
             let argument = Arg::new(row.long)
                 .long(row.long)
-                .help(row.help)
+                .help(help)
                 .hide(row.hidden);
             let argument = match row.short {
                 Some(letter) => argument.short(letter),

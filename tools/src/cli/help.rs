@@ -12,7 +12,7 @@ use crate::program::Personality;
 const WIDTH: usize = 80;
 
 /// Widest name column; longer names push their text to the right of it.
-const NAMES_WIDTH: usize = 34;
+const NAMES_WIDTH: usize = 38;
 
 /// Help for the whole program.
 pub fn program(personality: Personality, command: &Command) -> String {

@@ -24,6 +24,9 @@ pub fn reason(error: &clap::Error, arguments: &[OsString]) -> String {
             let name = argument.split('=').next().unwrap_or(argument);
             format!("unknown flag: {name}")
         }
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => {
+            format!("unexpected argument {argument:?}")
+        }
         ErrorKind::UnknownArgument => {
             let letter = argument
                 .trim_start_matches('-')

@@ -31,7 +31,7 @@ pub fn build(wish: &Launch<'_>, image: ImageRequest) -> anyhow::Result<LaunchReq
     let binds = binds(&options.mounts)?;
     let home = home(&options.mounts).context("While setting home directory")?;
     let is_root = rustix::process::getuid().is_root();
-    let namespaces = namespaces(&options.mounts, &options.namespaces, is_root)?;
+    let namespaces = namespaces(&options.mounts, &options.namespaces);
     options.others.check(is_root)?;
     Ok(LaunchRequest {
         action: wish.action.clone(),
@@ -127,11 +127,7 @@ fn home(args: &MountArgs) -> anyhow::Result<HomeWish> {
     })
 }
 
-fn namespaces(
-    mounts: &MountArgs,
-    args: &NamespaceArgs,
-    is_root: bool,
-) -> anyhow::Result<NamespaceWish> {
+fn namespaces(mounts: &MountArgs, args: &NamespaceArgs) -> NamespaceWish {
     let network = args
         .network
         .as_deref()
@@ -140,19 +136,7 @@ fn namespaces(
         output::info("Setting --net (required by --network)");
     }
     let net = args.net || network.is_some();
-    if net && network != Some("none") {
-        if is_root {
-            anyhow::bail!(
-                "networks other than none are not supported yet by this version of skiff"
-            );
-        }
-        anyhow::bail!(
-            "container creation failed: network requires root or a suid installation with \
-             /etc/subuid --fakeroot; non-root users can only use --network=none unless permitted \
-             by the administrator"
-        );
-    }
-    Ok(NamespaceWish {
+    NamespaceWish {
         pid: (args.pid || mounts.containall) && !args.no_pid,
         no_init: args.no_init,
         ipc: args.ipc || mounts.containall,
@@ -162,7 +146,30 @@ fn namespaces(
                 .as_deref()
                 .is_some_and(|name| !name.is_empty()),
         net,
-    })
+    }
+}
+
+/// Refuses networks that need privileges: Apptainer does so late, when the container is made.
+///
+/// # Errors
+/// One line about who may have them.
+pub fn check_network(args: &NamespaceArgs) -> anyhow::Result<()> {
+    let network = args
+        .network
+        .as_deref()
+        .filter(|network| !network.is_empty());
+    let private = args.net || network.is_some();
+    if !private || network == Some("none") {
+        return Ok(());
+    }
+    if rustix::process::getuid().is_root() {
+        anyhow::bail!("networks other than none are not supported yet by this version of skiff");
+    }
+    anyhow::bail!(
+        "container creation failed: network requires root or a suid installation with /etc/subuid \
+         --fakeroot; non-root users can only use --network=none unless permitted by the \
+         administrator"
+    )
 }
 
 /// The names Apptainer knows; anything else that is not a path is remarked upon and dropped.
