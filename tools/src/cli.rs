@@ -241,9 +241,19 @@ fn with_environment(
     matches: &ArgMatches,
     arguments: &[OsString],
 ) -> Result<Option<ArgMatches>, Stop> {
-    let known = |flag: &str| matches.try_contains_id(flag).is_ok();
-    let given =
-        |flag: &str| matches.value_source(flag) == Some(clap::parser::ValueSource::CommandLine);
+    // Flags are known by what the user types; clap's ids need not be the same.
+    let id = |flag: &str| {
+        let mut arguments = command.get_arguments();
+        arguments
+            .find(|argument| argument.get_long() == Some(flag))
+            .map(clap::Arg::get_id)
+    };
+    let known = |flag: &str| id(flag).is_some();
+    let given = |flag: &str| {
+        id(flag).is_some_and(|id| {
+            matches.value_source(id.as_str()) == Some(clap::parser::ValueSource::CommandLine)
+        })
+    };
     let found = env::additions(scope, &context.environment, known, given);
     for remark in &found.remarks {
         match remark {

@@ -272,13 +272,19 @@ fn variables_stand_for_flags() {
     let mut wrong = command("apptainer", &["exec", "/nonexistent/x", "true"]);
     wrong
         .env("APPTAINER_CONTAIN", "yes")
+        .env("APPTAINER_NO_EVAL", "maybe")
+        .env("APPTAINER_BLKIO_WEIGHT", "z")
         .env("SINGULARITY_PID", "1");
     let output = wrong.output().expect("the program starts");
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
         "INFO:    Environment variable SINGULARITY_PID is set, but APPTAINER_PID is preferred\n\
          FATAL:   While parsing environment variables: while updating flags from environment: \n\
+         unable to set flag blkio-weight to value z: strconv.ParseInt: parsing \"z\": invalid \
+         syntax\n\
          unable to set flag contain to value yes: strconv.ParseBool: parsing \"yes\": invalid \
+         syntax\n\
+         unable to set flag no-eval to value maybe: strconv.ParseBool: parsing \"maybe\": invalid \
          syntax\n"
     );
     assert_eq!(output.status.code(), Some(255));

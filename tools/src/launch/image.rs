@@ -51,8 +51,9 @@ pub fn find(name: &OsStr) -> anyhow::Result<Found> {
         anyhow::bail!("/ as sandbox is not authorized");
     }
     let opened = open(&path).map_err(could_not_open)?;
+    // The name that the container sees keeps its links.
     let request = |kind| ImageRequest {
-        path: path.clone(),
+        path: absolute.clone(),
         name: base,
         kind,
     };

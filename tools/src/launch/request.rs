@@ -16,7 +16,6 @@ use super::Launch;
 use crate::cli::action::{EnvironmentArgs, MountArgs, NamespaceArgs};
 use crate::cli::value::Strings;
 use crate::output;
-use crate::text::os_error;
 
 /// Builds the request, in the order in which Apptainer checks things, so that of two mistakes the
 /// same is reported.
@@ -51,7 +50,7 @@ pub fn build(wish: &Launch<'_>, image: ImageRequest) -> anyhow::Result<LaunchReq
             .clone()
             .or(options.mounts.cwd.clone())
             .filter(is_set),
-        host_cwd: host_cwd(&wish.context.environment)?,
+        host_cwd: host_cwd(&wish.context.environment),
         namespaces,
         hostname: options
             .namespaces
@@ -137,7 +136,8 @@ fn namespaces(mounts: &MountArgs, args: &NamespaceArgs) -> NamespaceWish {
     }
     let net = args.net || network.is_some();
     NamespaceWish {
-        pid: (args.pid || mounts.containall) && !args.no_pid,
+        // --no-pid is against namespaces that other flags imply, but not --containall: none so far.
+        pid: args.pid || mounts.containall,
         no_init: args.no_init,
         ipc: args.ipc || mounts.containall,
         uts: args.uts
@@ -214,24 +214,21 @@ fn dns(list: Option<&str>) -> anyhow::Result<Vec<IpAddr>> {
         })
 }
 
-/// The working directory by the name under which the caller entered it.
-fn host_cwd(environment: &[(OsString, OsString)]) -> anyhow::Result<PathBuf> {
+/// The working directory by the name under which the caller entered it. One that is gone keeps its
+/// name, so that the launcher can say so and take another.
+fn host_cwd(environment: &[(OsString, OsString)]) -> PathBuf {
     let logical = environment
         .iter()
         .find(|(name, _)| name == "PWD")
-        .map(|(_, value)| value);
-    let here = Path::new(".").metadata();
-    if let (Some(logical), Ok(here)) = (logical, &here)
-        && let path = Path::new(logical)
-        && path.is_absolute()
-        && let Ok(there) = path.metadata()
-        && (there.dev(), there.ino()) == (here.dev(), here.ino())
-    {
-        return Ok(path.to_owned());
+        .map(|(_, value)| PathBuf::from(value))
+        .filter(|path| path.is_absolute());
+    let identity = |path: &Path| path.metadata().map(|it| (it.dev(), it.ino())).ok();
+    match (std::env::current_dir(), logical) {
+        (Ok(here), Some(logical)) if identity(&logical) == identity(&here) => logical,
+        (Ok(here), _) => here,
+        (Err(_), Some(logical)) => logical,
+        (Err(_), None) => PathBuf::from("/"),
     }
-    std::env::current_dir().map_err(|error| {
-        anyhow::anyhow!("could not find the working directory: {}", os_error(&error))
-    })
 }
 
 fn environment(
