@@ -268,6 +268,33 @@ fn features_to_come_are_refused_in_one_line() {
 }
 
 #[test]
+fn values_are_checked_once_the_image_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = folder.path().to_str().expect("text");
+    for (flag, value, message) in [
+        (
+            "--bind",
+            "/a:/b:foo",
+            "While setting bind mount configuration: while parsing bind path: while getting bind \
+             path: foo is not a valid bind option",
+        ),
+        (
+            "--home",
+            "a:b:c",
+            "While setting home directory: home argument has incorrect number of elements: 3",
+        ),
+        (
+            "--dns",
+            "1.2",
+            "container creation failed: dns ip 1.2 is not a valid IP address",
+        ),
+    ] {
+        let expected = format!("FATAL:   {message}\n");
+        check(&["exec", flag, value, image, "true"], 255, "", &expected);
+    }
+}
+
+#[test]
 fn variables_stand_for_flags() {
     let mut wrong = command("apptainer", &["exec", "/nonexistent/x", "true"]);
     wrong

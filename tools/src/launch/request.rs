@@ -27,7 +27,7 @@ pub fn build(wish: &Launch<'_>, image: ImageRequest) -> anyhow::Result<LaunchReq
     if options.others.is_given("nohttps") {
         output::warning("Flag --nohttps has been deprecated, use --no-https");
     }
-    let binds = binds(&options.mounts)?;
+    let binds = binds(&options.mounts).context("While setting bind mount configuration")?;
     let home = home(&options.mounts).context("While setting home directory")?;
     let is_root = rustix::process::getuid().is_root();
     let namespaces = namespaces(&options.mounts, &options.namespaces);
@@ -90,12 +90,8 @@ fn binds(args: &MountArgs) -> anyhow::Result<Vec<Bind>> {
 }
 
 fn utf8(text: &OsStr) -> anyhow::Result<&str> {
-    text.to_str().with_context(|| {
-        format!(
-            "While setting bind mount configuration: {} is not UTF-8",
-            text.display()
-        )
-    })
+    text.to_str()
+        .with_context(|| format!("{} is not UTF-8", text.display()))
 }
 
 fn home(args: &MountArgs) -> anyhow::Result<HomeWish> {
