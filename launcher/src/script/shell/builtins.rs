@@ -274,26 +274,12 @@ impl Shell<'_> {
                 }
             }
         }
+        // Alone it prints nothing, as in Apptainer: a generated runscript without entry point and
+        // command comes to that.
         if let Some(positional) = positional {
             self.positional = positional;
-        } else if arguments.is_empty() {
-            self.print_variables();
         }
         0
-    }
-
-    /// `set` without arguments.
-    fn print_variables(&mut self) {
-        let mut output = Text::new();
-        for name in self.variables.names() {
-            if let Some(text) = self.variables.scalar(name) {
-                output.extend_from_slice(name);
-                output.push(b'=');
-                output.extend_from_slice(&expand::quote(text));
-                output.push(b'\n');
-            }
-        }
-        self.print(&output);
     }
 
     /// Options that change nothing here are accepted, because scripts set many.

@@ -274,6 +274,7 @@ fn commands_and_redirections() {
     );
     check("A=$(false) || export B=$?", &[("B", "1")]);
     check("eval \"export A='b'\"", &[("A", "b")]);
+    check("export A=\"$(set)\"", &[("A", "")]);
     check("export A=\"$(command -v echo)\"", &[("A", "echo")]);
     check("H=inner env >/dev/null; export A=$H", &[("A", "host")]);
 }
