@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flight::Flight;
-use shard::{Found, Shard};
+use shard::{Found, Hashed, Shard};
 
 /// Locks are taken by shard; with this many, 64 threads rarely meet at one.
 const SHARDS: usize = 32;
@@ -85,7 +85,8 @@ where
 
     /// The value of `key` if it is there; waits for nobody.
     pub fn get(&self, key: K) -> Option<V> {
-        match self.lock(self.shard_of(&key)).find(&key) {
+        let key = self.hashed(key);
+        match self.lock(key.shard()).find(&key) {
             Found::Value(value) => Some(value),
             Found::Flight(_) | Found::Nothing => None,
         }
@@ -97,7 +98,8 @@ where
         if weight > self.budget_bytes {
             return;
         }
-        if self.lock(self.shard_of(&key)).insert(key, value, weight) {
+        let key = self.hashed(key);
+        if self.lock(key.shard()).insert(key, value, weight) {
             self.used_bytes.fetch_add(weight, Ordering::Relaxed);
             self.trim();
         }
@@ -112,9 +114,9 @@ where
         key: K,
         make: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, E> {
-        let shard = self.shard_of(&key);
+        let key = self.hashed(key);
         let flight = loop {
-            let other = match self.lock(shard).find_or_begin(key) {
+            let other = match self.lock(key.shard()).find_or_begin(key) {
                 Ok(own) => break own,
                 Err(Found::Value(value)) => return Ok(value),
                 Err(Found::Flight(other)) => other,
@@ -126,7 +128,6 @@ where
         };
         let ticket = Ticket {
             cache: self,
-            shard,
             key,
             flight,
         };
@@ -151,9 +152,11 @@ where
         stats
     }
 
-    fn shard_of(&self, key: &K) -> usize {
-        // The remainder is below SHARDS, so it fits whatever usize is.
-        (self.hasher.hash_one(key) % SHARDS as u64) as usize
+    fn hashed(&self, key: K) -> Hashed<K> {
+        Hashed {
+            hash: self.hasher.hash_one(key),
+            key,
+        }
     }
 
     /// A panic can poison a lock only inside the table operations below it, none of which leaves
@@ -202,8 +205,7 @@ where
     V: Clone + Weigh,
 {
     cache: &'a MemoryCache<K, V>,
-    shard: usize,
-    key: K,
+    key: Hashed<K>,
     flight: Arc<Flight<V>>,
 }
 
@@ -216,7 +218,7 @@ where
         let weight = value.weight().saturating_add(ENTRY_OVERHEAD);
         if weight <= self.cache.budget_bytes {
             self.cache
-                .lock(self.shard)
+                .lock(self.key.shard())
                 .land(self.key, value.clone(), weight);
             self.cache.used_bytes.fetch_add(weight, Ordering::Relaxed);
         }
@@ -232,7 +234,9 @@ where
 {
     fn drop(&mut self) {
         // After a landing both find nothing to do: the slot holds a value, the flight is over.
-        self.cache.lock(self.shard).abandon(&self.key, &self.flight);
+        self.cache
+            .lock(self.key.shard())
+            .abandon(&self.key, &self.flight);
         self.flight.abandon();
     }
 }

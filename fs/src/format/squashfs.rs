@@ -6,6 +6,7 @@
 
 mod data;
 mod directory;
+mod ids;
 mod inode;
 mod lookup;
 mod metadata;
@@ -31,6 +32,7 @@ use crate::tree::{Attr, Entry, NodeRef, Segment, Tree, TreeError, TreeStat};
 
 use data::{Content, Data, Fragment};
 use directory::Directories;
+use ids::Ids;
 use inode::{Body, Directory, Inode};
 use lookup::Lookup;
 use metadata::{Metadata, Place, Table, damaged};
@@ -121,7 +123,7 @@ pub struct Squashfs {
     data: Data,
     inodes: Table,
     listings: Table,
-    ids: Lookup,
+    ids: Ids,
     fragments: Option<Lookup>,
     xattrs: Option<Xattrs>,
     numbers: Numbers,
@@ -202,7 +204,7 @@ impl Squashfs {
             ),
             inodes: table("inode table", superblock.inode_table),
             listings: table("directory table", superblock.directory_table),
-            ids,
+            ids: Ids::new(ids, superblock.ids),
             fragments,
             xattrs,
             numbers: Numbers::new(export),
@@ -282,12 +284,6 @@ impl Squashfs {
         }
     }
 
-    fn id(&self, number: u16) -> Result<u32, TreeError> {
-        self.ids
-            .get(&self.metadata, u64::from(number))
-            .map(u32::from_le_bytes)
-    }
-
     fn fragment(&self, number: u32) -> Result<Fragment, TreeError> {
         let table = self
             .fragments
@@ -347,7 +343,9 @@ impl Tree for Squashfs {
             (Some(xattrs), Some(set)) => xattrs.len(&self.metadata, set)?,
             _ => 0,
         };
-        Ok(inode.attr(self.id(inode.uid)?, self.id(inode.gid)?, xattr_len))
+        let uid = self.ids.get(&self.metadata, inode.uid)?;
+        let gid = self.ids.get(&self.metadata, inode.gid)?;
+        Ok(inode.attr(uid, gid, xattr_len))
     }
 
     fn lookup(&self, dir: NodeRef, name: &[u8]) -> Result<Option<NodeRef>, TreeError> {

@@ -9,5 +9,6 @@
 mod build;
 mod compare;
 mod directories;
+mod large;
 mod require;
 mod variants;
