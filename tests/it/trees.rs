@@ -265,6 +265,7 @@ fn beyond_four_gigabytes() {
         };
         assert!(read(&one) == read(&other), "at {place}");
     }
+    drop((one, other));
     skiff.unmount();
 }
 
