@@ -52,8 +52,6 @@ pub struct ScriptPlan {
     pub prompt: String,
     /// Longest run of a command started by an environment script.
     pub command_timeout: Duration,
-    /// Where the program will be started, if that directory exists.
-    pub working_directory: PathBuf,
     /// Variables and overrides.
     pub environment: EnvironmentPlan,
 }
@@ -122,7 +120,6 @@ pub fn plan(request: &LaunchRequest, environment: EnvironmentPlan) -> ScriptPlan
         arguments,
         prompt: request.prompt.clone(),
         command_timeout: DEFAULT_COMMAND_TIMEOUT,
-        working_directory: request.host_cwd.clone(),
         environment,
     }
 }

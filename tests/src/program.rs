@@ -57,11 +57,9 @@ pub fn real_apptainer() -> Result<&'static Program, String> {
         if version.trim() != "apptainer version 1.4.5" {
             return Err(format!("{} says {version:?}, not 1.4.5", program.display()));
         }
-        named(
-            &program,
-            "apptainer",
-            &["apptainer", "singularity", "run-singularity"],
-        )
+        let named = named(&program, "apptainer", &["apptainer", "singularity"])?;
+        runner(&named.folder).map_err(|error| format!("{}: {error}", named.folder.display()))?;
+        Ok(named)
     })
     .as_ref()
     .map_err(Clone::clone)
@@ -98,6 +96,14 @@ fn copy_skiff(built: &Path) -> Result<Program, String> {
         "skiff",
         &["skiff", "apptainer", "singularity", "run-singularity"],
     )
+}
+
+/// What the launch line of an image calls: Apptainer installs a script, not a link.
+fn runner(folder: &Path) -> std::io::Result<()> {
+    let fresh = folder.join(std::process::id().to_string());
+    std::fs::write(&fresh, "#!/bin/sh\nexec apptainer --quiet run \"$@\"\n")?;
+    std::fs::set_permissions(&fresh, PermissionsExt::from_mode(0o755))?;
+    std::fs::rename(&fresh, folder.join("run-singularity"))
 }
 
 /// A folder of links with these names to `program`.

@@ -116,11 +116,10 @@ pub(super) fn choose(
             if runs("/.singularity.d/test") {
                 return program(&["/.singularity.d/test"]);
             }
-            Choice::End(
-                Level::Info,
-                "No test script found in container, exiting".to_owned(),
-                0,
-            )
+            // It says so and yet starts what it would have called, which images of its own
+            // making have and which then finds no test either.
+            shell.tell(Level::Info, "No test script found in container, exiting");
+            program(&["/.singularity.d/actions/test"])
         }
         "start" => {
             if let Some(path) = app.and_then(|app| of_app(&app, "startscript")) {

@@ -14,7 +14,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -171,27 +170,10 @@ impl Phase<'_, '_> {
         self.snapshot = self.shell.variables.exported();
     }
 
-    /// The logical working directory where it is the real one, else the real one.
+    /// Without symbolic links, however the caller came there.
     fn working_directory(&self) -> Option<Text> {
-        let real = std::env::current_dir().ok();
-        let identity = |path: &Path| {
-            fs::metadata(path)
-                .ok()
-                .map(|metadata| (metadata.dev(), metadata.ino()))
-        };
-        let logical = &self.plan.working_directory;
-        let chosen = match real {
-            Some(real)
-                if logical.is_absolute()
-                    && identity(logical).is_some()
-                    && identity(logical) == identity(&real) =>
-            {
-                logical.clone()
-            }
-            Some(real) => real,
-            None => return None,
-        };
-        Some(chosen.into_os_string().into_vec())
+        let real = std::env::current_dir().ok()?;
+        Some(real.into_os_string().into_vec())
     }
 
     fn clear(&mut self) {

@@ -24,6 +24,14 @@ printf 'FROM_FILE=file\nGREETING="from file"\nexport EXPORTED=$FROM_FILE-e\n' >e
 umask 022
 "#;
 
+/// Whoever runs the tests may have left descriptors open, which a container would show.
+const CLOSE_INHERITED: &str = r#"
+for fd in /proc/$BASHPID/fd/*; do
+  fd=${fd##*/}
+  ((fd < 3)) || eval "exec $fd>&-"
+done 2>/dev/null
+"#;
+
 /// Runs `case` and looks at what it did.
 pub(super) fn observe(case: &Case, program: &Program, images: &Images) -> Observed {
     let user = ordinary();
@@ -49,7 +57,7 @@ pub(super) fn observe(case: &Case, program: &Program, images: &Images) -> Observ
         .run()
         .expect_success("the prelude of a case");
     let before = listing(&folder.0);
-    let outcome = script(&format!("umask 022\n{}", case.run)).run();
+    let outcome = script(&format!("{CLOSE_INHERITED}umask 022\n{}", case.run)).run();
     let after = listing(&folder.0);
     let files: Vec<_> = after
         .iter()

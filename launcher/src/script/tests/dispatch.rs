@@ -145,18 +145,13 @@ fn shell_prefers_bash() {
 }
 
 #[test]
-fn test_without_script_is_success() {
+fn test_without_script_starts_the_action_of_old_images() {
     let root = image(&[]);
     let test = request(Action::Test(words(&["x"])));
+    write(root.path(), ".singularity.d/actions/test", "", 0o755);
     assert_eq!(
-        ending(&test, root.path()),
-        (
-            0,
-            vec![(
-                Level::Info,
-                "No test script found in container, exiting".to_owned()
-            )]
-        )
+        program(&test, root.path()),
+        ["/.singularity.d/actions/test", "x"]
     );
     write(root.path(), ".singularity.d/test", "", 0o755);
     assert_eq!(program(&test, root.path()), ["/.singularity.d/test", "x"]);
