@@ -29,7 +29,7 @@ const CLOSE_INHERITED: &str = r#"
 for fd in /proc/$BASHPID/fd/*; do
   fd=${fd##*/}
   ((fd < 3)) || eval "exec $fd>&-"
-done 2>/dev/null
+done
 "#;
 
 /// Runs `case` and looks at what it did.
