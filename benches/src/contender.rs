@@ -153,8 +153,12 @@ impl Mounted {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        if let Mounter::Skiff(program) = &self.mounter {
+        // The server leaves by itself when its mount is gone.
+        if let Mounter::Skiff(program) = &self.mounter
+            && !procs::wait_until_gone(program, Duration::from_secs(5))
+        {
             procs::end(program);
+            bail!("skiff's server did not leave after the unmount");
         }
         Ok(())
     }

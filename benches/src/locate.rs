@@ -4,11 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where peers are installed when they are not on PATH; `SKIFF_PEERS` names one more.
-const PEER_DIRS: [&str; 3] = [
-    "/opt/peers/bin",
-    "tests/peers/install/bin",
-    "target/peers/bin",
-];
+const PEER_DIRS: [&str; 2] = ["/opt/skiff-peers/bin", "/opt/peers/bin"];
 
 fn is_program(path: &Path) -> bool {
     path.metadata()

@@ -397,7 +397,9 @@ impl Bench {
     }
 
     fn clean_up(&mut self) -> Result<()> {
-        if let Some(skiff) = &self.skiff {
+        if let Some(skiff) = &self.skiff
+            && !procs::wait_until_gone(skiff, 5 * LINGER)
+        {
             procs::end(skiff);
         }
         if !self.keep {
