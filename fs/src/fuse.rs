@@ -15,6 +15,7 @@ pub mod handler;
 pub mod session;
 
 mod abi;
+mod directory;
 mod errno;
 mod nodeid;
 mod readahead;

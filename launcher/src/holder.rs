@@ -19,6 +19,7 @@ pub mod control;
 pub mod keeper;
 pub mod key;
 pub mod runtime_dir;
+pub mod summons;
 pub mod supervise;
 
 mod protocol;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,6 +17,7 @@ use rustix::thread::UnshareFlags;
 use super::key::HolderKey;
 use super::protocol::{self, Message};
 use super::runtime_dir::RuntimeDir;
+use super::summons::{Summons, answer_failure};
 use super::supervise::{RestartPause, set_name};
 use super::{DEFAULT_LINGER, HOLDER_NAME, LINGER_VARIABLE, SERVER_NAME, client};
 use crate::idmap;
@@ -53,89 +54,6 @@ pub struct ServerStart {
     /// Root of the mount in the holder's namespace, opened with `O_PATH`. It keeps the mount: to be
     /// closed when the holder is gone.
     pub root: OwnedFd,
-}
-
-/// What a starter sent to the process it started.
-#[derive(Debug)]
-pub struct Summons {
-    /// Path of the image, for people.
-    pub image_path: PathBuf,
-    image: Option<OwnedFd>,
-    key: HolderKey,
-    runtime_dir: PathBuf,
-    listener: OwnedFd,
-    /// The starter waits here for what it asked.
-    first: OwnedFd,
-}
-
-/// Reads the summons from standard input and leaves the starter's session: the calling process
-/// ends, a child of its goes on.
-///
-/// # Errors
-/// When standard input is not a starter's socket.
-pub fn accept_summons() -> io::Result<Summons> {
-    // What the starter's caller left open for the program (pipes, a launcher's sockets) must end
-    // with the program and not with us.
-    kernel::close_from(3)?;
-    let first = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
-    let Some((
-        Message::Start {
-            key,
-            runtime_dir,
-            image,
-        },
-        descriptors,
-    )) = protocol::receive(&first)?
-    else {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "started by hand",
-        ));
-    };
-    let [image_file, listener]: [OwnedFd; 2] = descriptors
-        .try_into()
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "descriptors are missing"))?;
-    rustix::process::setsid()?;
-    Ok(Summons {
-        image_path: image,
-        image: Some(image_file),
-        key: HolderKey::from_text(key),
-        runtime_dir,
-        listener,
-        first,
-    })
-}
-
-/// Splits into the process that the starter waits for and the holder proper: `true` in the latter.
-///
-/// # Errors
-/// What fork(2) reports.
-pub fn detach() -> io::Result<bool> {
-    Ok(kernel::fork()? == Fork::Child)
-}
-
-impl Summons {
-    /// The opened image; once.
-    ///
-    /// # Errors
-    /// When it has been taken.
-    pub fn take_image(&mut self) -> io::Result<OwnedFd> {
-        self.image
-            .take()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    /// Tells the starter that nothing will come of it.
-    pub fn refuse(self, reason: &str) {
-        if let Ok(directory) = RuntimeDir::open_at(&self.runtime_dir) {
-            directory.remove(&self.key.socket_name());
-        }
-        answer_failure(&self.first, reason);
-        // Others may have queued meanwhile; they would fail in the same way, or get EOF and retry.
-        drop(self.listener);
-    }
 }
 
 /// Keeps the image of `summons` mounted for all who ask, until nobody has for a while.
@@ -506,12 +424,4 @@ struct Ready {
     knock: bool,
     server_ended: bool,
     launched_ended: Vec<bool>,
-}
-
-fn answer_failure(connection: &OwnedFd, reason: &str) {
-    let failed = Message::Failed {
-        reason: reason.to_owned(),
-    };
-    // The launch may be gone: then nobody is left to tell.
-    let _gone = protocol::send(connection.as_fd(), &failed, &[]);
 }

@@ -3,17 +3,17 @@
 use std::process::ExitCode;
 
 use skiff_fs::fuse::handler::RootLayout;
-use skiff_launcher::holder::keeper;
+use skiff_launcher::holder::{keeper, summons};
 
 use crate::wire::{self, FuseBackend};
 
 /// Runs the holder of the image that the starter sends. Nobody reads its words: a failure is told
 /// to the starter, or found by the next launch.
 pub fn run() -> ExitCode {
-    let Ok(mut summons) = keeper::accept_summons() else {
+    let Ok(mut summons) = summons::accept() else {
         return ExitCode::from(255);
     };
-    match keeper::detach() {
+    match summons::detach() {
         Ok(true) => {}
         Ok(false) => return ExitCode::SUCCESS,
         Err(error) => {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 
 use super::*;
+use crate::fuse::reply;
 use crate::tree::sample::Sample;
 
 /// Sends one request through the handler: error number and body of the reply.
