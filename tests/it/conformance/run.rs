@@ -38,7 +38,8 @@ pub(super) fn observe(case: &Case, program: &Program, images: &Images) -> Observ
     let folder = Folder::new(user);
     let names = Names::of(&folder.0.display().to_string(), program, images, user);
     let script = |text: &str| {
-        let mut cmd = user.command("/bin/bash");
+        // A signal that the tests' caller ignores (nohup) would be ignored by every program below.
+        let mut cmd = user.command("/usr/bin/env");
         cmd.cwd(&folder.0)
             .env(
                 "PATH",
@@ -49,7 +50,7 @@ pub(super) fn observe(case: &Case, program: &Program, images: &Images) -> Observ
             .env("IMAGES", &images.folder)
             .env("IMG", &images.sif)
             .env("SANDBOX", &images.sandbox)
-            .args(["-c", text])
+            .args(["--default-signal", "/bin/bash", "-c", text])
             .limit(Duration::from_secs(60));
         cmd
     };
