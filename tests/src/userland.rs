@@ -206,7 +206,8 @@ fn add_library(root: &Path, library: &Path) {
     }
 }
 
-fn libraries_of(program: &Path) -> Vec<PathBuf> {
+/// The shared libraries that `program` needs on this host.
+pub fn libraries_of(program: &Path) -> Vec<PathBuf> {
     let outcome = Cmd::new("/usr/bin/ldd").arg(program).run();
     outcome
         .stdout_text()

@@ -6,7 +6,7 @@
 //! skiff-probe mapped WANTED SEEN            every page of every file, in any order
 //! skiff-probe walk DIR                      reads all that can be read, errors or not
 //! skiff-probe peak COMMAND...               runs it; last line of stderr: its peak memory in KiB
-//! skiff-probe soak read|mmap|exec DIR SUMS SECONDS   over and over, compared with known digests
+//! skiff-probe soak read|mmap|exec DIR SUMS STOP      until file STOP is there, compared with digests
 //! ```
 
 use std::collections::BTreeMap;
@@ -65,14 +65,8 @@ fn run(args: &[String]) -> io::Result<String> {
             Ok(format!("{files} files\n"))
         }
         ["walk", root] => Ok(walk(Path::new(root))),
-        ["soak", way, root, sums, seconds] => {
-            let seconds = seconds.parse().map_err(io::Error::other)?;
-            soak(
-                way,
-                Path::new(root),
-                Path::new(sums),
-                Duration::from_secs(seconds),
-            )
+        ["soak", way, root, sums, stop] => {
+            soak(way, Path::new(root), Path::new(sums), Path::new(stop))
         }
         _ => Err(io::Error::other("usage: see the head of its source")),
     }
@@ -143,9 +137,12 @@ fn read_some(path: &Path, size: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Whoever should have made the file that ends [`soak`] died long ago.
+const SOAK_LIMIT: Duration = Duration::from_secs(300);
+
 /// Goes through the files of `sums` (`digest  path` lines) again and again, dropping what the
 /// kernel has cached of each so that the server is asked every time.
-fn soak(way: &str, root: &Path, sums: &Path, time: Duration) -> io::Result<String> {
+fn soak(way: &str, root: &Path, sums: &Path, stop: &Path) -> io::Result<String> {
     let list = std::fs::read_to_string(sums)?;
     let wanted: BTreeMap<&str, &str> = list
         .lines()
@@ -155,7 +152,7 @@ fn soak(way: &str, root: &Path, sums: &Path, time: Duration) -> io::Result<Strin
     let begin = Instant::now();
     let mut rounds = 0_u64;
     let mut checked = 0_u64;
-    while begin.elapsed() < time {
+    while !stop.exists() {
         for (path, sum) in &wanted {
             let full = root.join(path);
             let seen = match way {
@@ -181,7 +178,7 @@ fn soak(way: &str, root: &Path, sums: &Path, time: Duration) -> io::Result<Strin
             }
             drop_cache(&std::fs::File::open(&full)?)?;
             checked += 1;
-            if begin.elapsed() > time {
+            if stop.exists() || begin.elapsed() > SOAK_LIMIT {
                 break;
             }
         }
