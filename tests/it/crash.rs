@@ -69,6 +69,16 @@ fn fifty_deaths_of_the_server() {
         .collect();
 
     let begin = Instant::now();
+    let running = || {
+        let entries = std::fs::read_dir(&folder).expect("ours").flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("stop."))
+            .count()
+    };
+    while running() < ways.len() {
+        assert!(begin.elapsed() < LIMIT, "the programs do not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let mut random = Random::new(50);
     let mut dead: Vec<Process> = Vec::new();
     let mut holders = Vec::new();

@@ -149,6 +149,8 @@ fn soak(way: &str, root: &Path, sums: &Path, stop: &Path) -> io::Result<String> 
         .filter_map(|line| line.split_once("  "))
         .map(|(sum, path)| (path, sum))
         .collect();
+    // Whoever waits for that knows by it that the launch is done.
+    std::fs::write(stop.with_extension(std::process::id().to_string()), "")?;
     let begin = Instant::now();
     let mut rounds = 0_u64;
     let mut checked = 0_u64;
