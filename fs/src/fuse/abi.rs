@@ -50,6 +50,7 @@ pub(crate) mod init {
 
 /// Notification codes (`enum fuse_notify_code`).
 pub(crate) mod notify {
+    pub(crate) const STORE: i32 = 4;
     pub(crate) const RESEND: i32 = 7;
 }
 

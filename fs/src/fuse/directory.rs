@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::abi::{self, Request};
 use super::handler::{Failure, FileSystem};
 use super::nodeid::{Node, ViewIndex};
+use super::push::SmallFile;
 use super::reply::{self, Encoder};
 use crate::tree::{Attr, Entry, FileKind, NodeRef};
 use crate::view::Place;
@@ -107,12 +108,14 @@ impl FileSystem {
         cursor: u64,
     ) -> Result<bool, Failure> {
         let mut full = false;
-        self.tree.read_dir(dir, cursor, &mut |entry: Entry<'_>| {
+        let mut small = Vec::new();
+        let listed = self.tree.read_dir(dir, cursor, &mut |entry: Entry<'_>| {
             let next = COOKIE_IMAGE | entry.next;
             let kind = entry.kind.dirent_type();
             let fits = page.push(entry.name, entry.ino, next, kind, || {
                 // A damaged inode is still listed; using it gives the error.
                 let (id, attr) = self.id_and_attr(Node::Image(index, entry.node)).ok()?;
+                small.extend(SmallFile::new(entry.node, &attr));
                 Some((id, attr, self.block_size))
             });
             if fits {
@@ -121,7 +124,11 @@ impl FileSystem {
                 full = true;
                 ControlFlow::Break(())
             }
-        })?;
+        });
+        if !small.is_empty() {
+            self.push.listed(small);
+        }
+        listed?;
         Ok(full)
     }
 }

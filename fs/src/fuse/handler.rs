@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::abi::{self, Request, opcode};
 use super::errno;
 use super::nodeid::{Node, ViewIndex};
+use super::push::Push;
 use super::readahead::ReadAhead;
 use super::reply::{Encoder, Replier};
 use crate::tree::{Attr, FileKind, NodeRef, Segment, Tree, TreeError};
@@ -51,6 +52,7 @@ pub struct FileSystem {
     /// Only ever grows; view 0 is the plain image.
     views: RwLock<Vec<Arc<View>>>,
     readahead: ReadAhead,
+    pub(super) push: Push,
     pub(super) block_size: u32,
     /// Inode numbers of extra nodes start above this.
     last_image_ino: u64,
@@ -103,6 +105,7 @@ impl FileSystem {
         let stat = tree.stat();
         Self {
             readahead: ReadAhead::new(&tree, workers),
+            push: Push::default(),
             owners,
             layout,
             views: RwLock::new(vec![Arc::new(View::default())]),
@@ -162,6 +165,11 @@ impl FileSystem {
                 };
                 // Hands the blocks back to the cache's own bookkeeping.
                 scratch.segments.clear();
+                if let (Some((0, _)), Some(Node::Image(_, node))) =
+                    (abi::read_range(request.body), Node::from_id(request.nodeid))
+                {
+                    self.push.was_read(node);
+                }
                 return sent;
             }
             opcode::LOOKUP => self.lookup(request, &mut scratch.body),

@@ -159,6 +159,23 @@ impl<'fd> Replier<'fd> {
         self.write(&[IoSlice::new(&header), IoSlice::new(body)])
     }
 
+    /// Puts content of node `nodeid` at byte `offset` into the page cache, unasked
+    /// (`FUSE_NOTIFY_STORE`).
+    pub(crate) fn store(self, nodeid: u64, offset: u64, segments: &[Segment]) -> Result<(), Errno> {
+        let total: usize = segments.iter().map(Segment::len).sum();
+        let mut body = Encoder::default();
+        body.u64(nodeid);
+        body.u64(offset);
+        body.u32(u32::try_from(total).map_err(|_| Errno::INVAL)?);
+        body.u32(0);
+        let header = header(body.len() + total, abi::notify::STORE, 0);
+        let mut slices = Vec::with_capacity(2 + segments.len());
+        slices.push(IoSlice::new(&header));
+        slices.push(IoSlice::new(body.bytes()));
+        push_slices(&mut slices, segments);
+        self.write(&slices)
+    }
+
     /// One message is one write: the device never takes a part.
     fn write(self, slices: &[IoSlice<'_>]) -> Result<(), Errno> {
         loop {

@@ -17,6 +17,16 @@ use super::reply::Replier;
 /// # Errors
 /// When a thread cannot be started or a device fails in another way.
 pub fn serve(file_system: &Arc<FileSystem>, devices: Vec<OwnedFd>) -> io::Result<()> {
+    if let Some(device) = devices.first() {
+        let (file_system, device) = (Arc::clone(file_system), device.try_clone()?);
+        std::thread::Builder::new()
+            .name("push".into())
+            .spawn(move || {
+                file_system
+                    .push
+                    .run(file_system.tree(), Replier::new(device.as_fd()));
+            })?;
+    }
     let threads = devices
         .into_iter()
         .enumerate()
@@ -27,10 +37,11 @@ pub fn serve(file_system: &Arc<FileSystem>, devices: Vec<OwnedFd>) -> io::Result
                 .spawn(move || serve_device(&file_system, &device))
         })
         .collect::<io::Result<Vec<_>>>()?;
-    for thread in threads {
-        thread.join().unwrap_or(Err(io::ErrorKind::Other.into()))?;
-    }
-    Ok(())
+    let outcome = threads
+        .into_iter()
+        .try_for_each(|thread| thread.join().unwrap_or(Err(io::ErrorKind::Other.into())));
+    file_system.push.close();
+    outcome
 }
 
 fn serve_device(file_system: &FileSystem, device: &OwnedFd) -> io::Result<()> {

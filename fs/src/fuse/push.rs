@@ -1,0 +1,264 @@
+//! Small files put into the page cache before they are asked for.
+//!
+//! A program that lists a directory and then reads two of its small files (an interpreter that
+//! imports modules) will read more of them, and each would cost a round trip while their content
+//! lies decoded in the same fragment block. A thread of its own hands them to the kernel
+//! (`FUSE_NOTIFY_STORE`), which takes them only for nodes that it knows from the listing.
+//!
+//! The thread is no session thread: the kernel may make it wait for a page that is just being
+//! read, and the read must be answered meanwhile. All that is kept here is a guess, bounded, and
+//! may be lost.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use super::nodeid::{Node, ViewIndex};
+use super::reply::Replier;
+use crate::tree::{Attr, FileKind, NodeRef, Segment, Tree};
+
+/// Larger files have their content asked for in requests that are worth their price.
+const MAX_FILE_BYTES: u64 = 64 << 10;
+
+/// Reads of a listed directory's small files after which the others are pushed. One would be every
+/// `cat` of a configuration file.
+const READS_TO_START: u32 = 2;
+
+/// Content pushed for one read: a few fragment blocks, so that what is read next comes soon even
+/// when most of a large directory is never read.
+const MAX_BYTES_PER_READ: u64 = 512 << 10;
+
+/// Files remembered from listings; 40 bytes each.
+const MAX_REMEMBERED: usize = 1 << 16;
+
+/// A small file of a listing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct SmallFile {
+    node: NodeRef,
+    bytes: u64,
+}
+
+impl SmallFile {
+    /// `node` with `attr`, if it is one.
+    pub(super) fn new(node: NodeRef, attr: &Attr) -> Option<Self> {
+        let small = attr.kind == FileKind::Regular && (1..=MAX_FILE_BYTES).contains(&attr.size);
+        small.then_some(Self {
+            node,
+            bytes: attr.size,
+        })
+    }
+}
+
+/// Files of one reply to a listing that are neither read nor pushed yet.
+#[derive(Debug, Default)]
+struct Group {
+    files: Vec<SmallFile>,
+    reads: u32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Oldest first; the number of the first is `first`.
+    groups: VecDeque<Group>,
+    first: u64,
+    group_of: HashMap<NodeRef, u64>,
+    queue: VecDeque<SmallFile>,
+    closed: bool,
+}
+
+/// What was listed, and what is to be pushed.
+#[derive(Debug, Default)]
+pub(super) struct Push {
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+impl Push {
+    /// Notes files that the kernel has just been told of.
+    pub(super) fn listed(&self, files: Vec<SmallFile>) {
+        let Ok(mut state) = self.state.try_lock() else {
+            return;
+        };
+        state.remember(files);
+    }
+
+    /// Notes that content of `node` was read from its start, and queues what is likely next.
+    pub(super) fn was_read(&self, node: NodeRef) {
+        // Never waits: a guess is not worth a reader's time.
+        let Ok(mut state) = self.state.try_lock() else {
+            return;
+        };
+        if state.choose(node) {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Ends [`Push::run`].
+    pub(super) fn close(&self) {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .closed = true;
+        self.arrived.notify_one();
+    }
+
+    /// Pushes what is queued until closed.
+    pub(super) fn run(&self, tree: &dyn Tree, replier: Replier<'_>) {
+        let mut segments = Vec::new();
+        while let Some(file) = self.next() {
+            segments.clear();
+            // A file that cannot be read is left to the reader who will hear of it; one that the
+            // kernel has forgotten meanwhile (ENOENT) needs no content.
+            let whole = tree
+                .read(file.node, 0, MAX_FILE_BYTES as usize, &mut segments)
+                .is_ok_and(|()| {
+                    segments
+                        .iter()
+                        .map(|part| Segment::len(part) as u64)
+                        .sum::<u64>()
+                        == file.bytes
+                });
+            if whole {
+                let id = Node::Image(ViewIndex::PLAIN, file.node).id();
+                let _forgotten = replier.store(id, 0, &segments);
+            }
+        }
+    }
+
+    fn next(&self) -> Option<SmallFile> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(file) = state.queue.pop_front() {
+                return Some(file);
+            }
+            state = self
+                .arrived
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl State {
+    fn remember(&mut self, mut files: Vec<SmallFile>) {
+        // Listed before: what was read or pushed then is in the page cache.
+        files.retain(|file| !self.group_of.contains_key(&file.node));
+        if files.len() < 2 {
+            return;
+        }
+        let number = self.first + self.groups.len() as u64;
+        self.group_of
+            .extend(files.iter().map(|file| (file.node, number)));
+        self.groups.push_back(Group { files, reads: 0 });
+        while self.group_of.len() > MAX_REMEMBERED {
+            let Some(oldest) = self.groups.pop_front() else {
+                break;
+            };
+            self.first += 1;
+            for file in oldest.files {
+                self.group_of.remove(&file.node);
+            }
+        }
+    }
+
+    /// Moves the likely next files of `node`'s group to the queue: `true` when there are any.
+    fn choose(&mut self, node: NodeRef) -> bool {
+        let Some(number) = self.group_of.remove(&node) else {
+            return false;
+        };
+        let position = number
+            .checked_sub(self.first)
+            .and_then(|at| usize::try_from(at).ok());
+        let Some(group) = position.and_then(|at| self.groups.get_mut(at)) else {
+            return false;
+        };
+        let Some(own) = group.files.iter().position(|file| file.node == node) else {
+            return false;
+        };
+        group.files.remove(own);
+        group.reads += 1;
+        if group.reads < READS_TO_START {
+            return false;
+        }
+        // Neighbours in the listing are neighbours in the image: first those behind, then those
+        // before.
+        let before = self.queue.len();
+        let mut left = MAX_BYTES_PER_READ;
+        while left > 0 && !group.files.is_empty() {
+            let at = if own < group.files.len() { own } else { 0 };
+            let file = group.files.remove(at);
+            left = left.saturating_sub(file.bytes);
+            self.group_of.remove(&file.node);
+            self.queue.push_back(file);
+        }
+        self.queue.len() > before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(number: u64, bytes: u64) -> SmallFile {
+        SmallFile {
+            node: NodeRef::new(number).unwrap(),
+            bytes,
+        }
+    }
+
+    fn queued(state: &mut State) -> Vec<u64> {
+        state.queue.drain(..).map(|file| file.node.get()).collect()
+    }
+
+    #[test]
+    fn the_second_read_brings_the_rest_in_order() {
+        let mut state = State::default();
+        state.remember((0..6).map(|number| file(number, 10)).collect());
+        assert!(!state.choose(NodeRef::new(1).unwrap()));
+        assert!(state.choose(NodeRef::new(3).unwrap()));
+        assert_eq!(queued(&mut state), [4, 5, 0, 2]);
+        assert!(!state.choose(NodeRef::new(4).unwrap()), "pushed already");
+        assert!(state.group_of.is_empty());
+    }
+
+    #[test]
+    fn a_read_brings_only_so_much() {
+        let mut state = State::default();
+        state.remember((0..20).map(|number| file(number, MAX_FILE_BYTES)).collect());
+        state.choose(NodeRef::new(0).unwrap());
+        assert!(state.choose(NodeRef::new(1).unwrap()));
+        assert_eq!(queued(&mut state), [2, 3, 4, 5, 6, 7, 8, 9]);
+        assert!(state.choose(NodeRef::new(19).unwrap()));
+        assert_eq!(queued(&mut state), [10, 11, 12, 13, 14, 15, 16, 17]);
+    }
+
+    #[test]
+    fn old_listings_are_forgotten() {
+        let mut state = State::default();
+        for group in 0..100 {
+            state.remember(
+                (0..1000)
+                    .map(|number| file(group * 1000 + number, 1))
+                    .collect(),
+            );
+        }
+        assert!(state.group_of.len() <= MAX_REMEMBERED);
+        assert!(
+            !state.choose(NodeRef::new(5).unwrap()),
+            "of the first group"
+        );
+        state.choose(NodeRef::new(99_000).unwrap());
+        assert!(state.choose(NodeRef::new(99_001).unwrap()));
+    }
+
+    #[test]
+    fn lone_files_and_repeated_listings_change_nothing() {
+        let mut state = State::default();
+        state.remember(vec![file(1, 1)]);
+        state.remember(vec![file(2, 1), file(3, 1)]);
+        state.remember(vec![file(2, 1), file(3, 1)]);
+        assert_eq!(state.groups.len(), 1);
+    }
+}
