@@ -9,13 +9,14 @@ use super::SERVER_NAME;
 use crate::kernel::{self, Fork};
 
 /// A server that lived shorter than this counts as not started.
-const SHORT_LIFE: Duration = Duration::from_millis(200);
+const SHORT_LIFE: Duration = Duration::from_millis(50);
 
-/// Longest pause before a server that keeps dying at once is started again.
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause before a server that keeps dying at once is started again: readers wait that long,
+/// and ten starts a second cost next to nothing.
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 
 /// Pause between a server's death and the next one's start: none, unless servers die at once; then
-/// it doubles up to a second.
+/// it doubles up to [`MAX_PAUSE`].
 #[derive(Debug, Default)]
 pub(crate) struct RestartPause(Duration);
 
