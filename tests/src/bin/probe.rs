@@ -154,7 +154,7 @@ fn soak(way: &str, root: &Path, sums: &Path, stop: &Path) -> io::Result<String> 
     let begin = Instant::now();
     let mut rounds = 0_u64;
     let mut checked = 0_u64;
-    while !stop.exists() {
+    while !stop.exists() && begin.elapsed() < SOAK_LIMIT {
         for (path, sum) in &wanted {
             let full = root.join(path);
             let seen = match way {
