@@ -27,6 +27,7 @@ impl Own {
         let images = images(program::real_apptainer().expect("required"));
         std::fs::copy(&images.tiny_sif, &image).expect("room");
         user.own(&image);
+        std::fs::write(folder.join("own.txt"), "bound\n").expect("room");
         Self { folder, image }
     }
 
@@ -100,13 +101,41 @@ fn sixty_four_at_once_share_one_server() {
     own.wait_for_the_end();
 }
 
+/// Launches that come while the server is new look up the same names for the first time, all at
+/// once. Since Linux 6.16 the kernel shows such a name to others a moment before it counts as valid,
+/// and whoever comes in that moment throws it away again, with a mount that has just been made there.
+#[test]
+fn first_launches_do_not_disturb_each_other() {
+    require!("launches on new servers"; Skiff, Apptainer, Fuse, UserNamespaces);
+    let own = Own::new("first");
+    for round in 0..60 {
+        let children: Vec<_> = (0..6)
+            .map(|_| {
+                let mut cmd = own.skiff(&["cat", "/mnt/own.txt", "/hello.txt"]);
+                cmd.env("SKIFF_LINGER", "0");
+                cmd.env("SKIFF_RUNTIME_DIR", own.folder.join(format!("run-{round}")));
+                cmd.env("APPTAINER_BIND", format!("{}:/mnt", own.folder.display()));
+                cmd.start()
+            })
+            .collect();
+        for child in children {
+            let output = child.wait_with_output().expect("it was started");
+            assert!(
+                output.status.success() && output.stdout == b"bound\nhello\n",
+                "round {round}: {output:?}"
+            );
+        }
+    }
+    own.wait_for_the_end();
+}
+
 /// What could be left behind, apart from processes.
 fn traces(own: &Own) -> BTreeSet<String> {
     let user = ordinary();
     let mounts = std::fs::read_to_string("/proc/self/mounts").expect("/proc");
     let mut traces: BTreeSet<String> = mounts
         .lines()
-        .filter(|line| line.contains("skiff") || line.contains("own.sif"))
+        .filter(|line| line.contains(&own.folder.display().to_string()))
         .map(|line| format!("mount {line}"))
         .collect();
     let places = [
