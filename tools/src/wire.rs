@@ -124,12 +124,6 @@ impl FuseBackend {
             .map_err(io::Error::other)
     }
 
-    /// Whether the kernel must judge accesses: where files keep their owners and users other than
-    /// the image's may come by.
-    fn enforce_permissions(&self) -> bool {
-        self.owners == Owners::Recorded
-    }
-
     /// Mounts on `target` by mount(2).
     ///
     /// # Errors
@@ -138,12 +132,10 @@ impl FuseBackend {
         self.check()?;
         let device = connection::open_device()?;
         let path = self.image.path();
-        connection::mount(device.as_fd(), target, path, self.enforce_permissions()).map_err(
-            |error| {
-                let text = format!("mounting {}: {error}; see `skiff doctor`", path.display());
-                io::Error::new(error.kind(), text)
-            },
-        )?;
+        connection::mount(device.as_fd(), target, path).map_err(|error| {
+            let text = format!("mounting {}: {error}; see `skiff doctor`", path.display());
+            io::Error::new(error.kind(), text)
+        })?;
         self.adopt(device)
     }
 

@@ -71,29 +71,18 @@ pub fn clone_device(device: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// Mounts the connection of `device` on the directory `target`, read-only, by mount(2): in a user
-/// namespace or as root. With `enforce_permissions` the kernel judges every access by mode and
-/// owner; without, whoever reaches the mount may read all of it (in a user namespace that is the
-/// user alone, and the image is the user's to read anyway).
+/// namespace or as root. The kernel judges every access by mode and owner, as it does for the file
+/// systems of its own.
 ///
 /// # Errors
 /// What the kernel reports.
-pub fn mount(
-    device: BorrowedFd<'_>,
-    target: &Path,
-    source: &Path,
-    enforce_permissions: bool,
-) -> io::Result<()> {
+pub fn mount(device: BorrowedFd<'_>, target: &Path, source: &Path) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
     let options = format!(
-        "fd={},rootmode=40000,user_id={uid},group_id={gid},allow_other{}",
+        "fd={},rootmode=40000,user_id={uid},group_id={gid},allow_other,default_permissions",
         device.as_raw_fd(),
-        if enforce_permissions {
-            ",default_permissions"
-        } else {
-            ""
-        },
     );
     let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;

@@ -15,11 +15,12 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
 };
 use skiff_fs::fuse::handler::{Owners, RootLayout};
-use skiff_fs::image::Image;
+use skiff_fs::image::{Image, ImageError};
 use skiff_launcher::holder::{HOLDER_NAME, supervise};
 
 use crate::cli;
 use crate::exit::ExitStatus;
+use crate::text::os_error;
 use crate::wire::FuseBackend;
 
 /// Helpers in the order they are tried: the second is what older systems have.
@@ -60,8 +61,7 @@ pub fn mount(args: &MountArgs, _: &cli::Context) -> anyhow::Result<ExitStatus> {
     };
     let image_path = std::path::absolute(image_path)
         .with_context(|| format!("image {}", Path::new(image_path).display()))?;
-    let image =
-        Image::open(&image_path).with_context(|| format!("image {}", image_path.display()))?;
+    let image = Image::open(&image_path).map_err(|error| named(&image_path, error))?;
     let directory = std::fs::canonicalize(directory)
         .with_context(|| format!("mount point {}", Path::new(directory).display()))?;
     if !directory.is_dir() {
@@ -81,6 +81,20 @@ pub fn mount(args: &MountArgs, _: &cli::Context) -> anyhow::Result<ExitStatus> {
     supervise::set_name(HOLDER_NAME);
     supervise::supervise(&mut |restarted| backend.serve_plain(restarted))?;
     Ok(ExitStatus::Success)
+}
+
+/// The error with the image's name in it, once.
+fn named(path: &Path, error: ImageError) -> anyhow::Error {
+    match error {
+        ImageError::Open { source, .. } => {
+            anyhow::anyhow!(
+                "could not open image {}: {}",
+                path.display(),
+                os_error(&source)
+            )
+        }
+        other => anyhow::Error::new(other).context(format!("image {}", path.display())),
+    }
 }
 
 /// Unmounts what [`mount`] mounted.
