@@ -35,6 +35,10 @@ const SCRIPTS: &str = "/.singularity.d/env";
 const OLD_SCRIPT: &str = "/environment";
 const LIBRARIES: &[u8] = b"/.singularity.d/libs";
 
+/// Prompts that the scripts of images set where there is none.
+const APPTAINER_PROMPT: &[u8] = b"Apptainer> ";
+const SINGULARITY_PROMPT: &[u8] = b"Singularity> ";
+
 /// What survives the clearing, because a shell or the scripts themselves need it.
 const KEPT: [&[u8]; 7] = [
     b"PWD",
@@ -375,10 +379,16 @@ impl Phase<'_, '_> {
 
     /// The prompt, which bash would otherwise take from its own start-up files.
     fn set_prompt(&mut self) {
-        if self.text(b"PS1").unwrap_or_default().is_empty() {
-            self.export(b"PS1", self.plan.prompt.as_bytes().to_vec());
+        let mut prompt = self.text(b"PS1").unwrap_or_default();
+        let own = self.plan.prompt.as_bytes();
+        // An image's scripts set the prompt of the program that built it, unless somebody else did:
+        // that is Apptainer's to keep, but not ours under our own name.
+        let built_in = own != APPTAINER_PROMPT
+            && [APPTAINER_PROMPT, SINGULARITY_PROMPT].contains(&prompt.as_slice());
+        if prompt.is_empty() || built_in {
+            prompt = own.to_vec();
+            self.export(b"PS1", prompt.clone());
         }
-        let prompt = self.text(b"PS1").unwrap_or_default();
         let command = match self
             .text(b"PROMPT_COMMAND")
             .filter(|command| !command.is_empty())
