@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use skiff_fs::format::squashfs::SquashfsOptions;
 use skiff_fs::fuse::connection;
 use skiff_fs::fuse::handler::{FileSystem, Owners, RootLayout};
@@ -26,6 +26,9 @@ use skiff_launcher::rootfs::{BindPoint, BindPointKind, Rootfs, RootfsProvider};
 /// Threads that answer the kernel, and threads that decode ahead, at most: one per core, but
 /// metadata-bound readers gain nothing from more than a few.
 const MAX_THREADS: usize = 16;
+
+/// What launches mount upon where the image has it, so that it is no bind point of theirs.
+const OPTIONAL_DESTINATIONS: [&str; 4] = ["/tmp", "/var/tmp", "/etc/passwd", "/etc/group"];
 
 /// Gives launches the mounted tree of `image`, through its holder.
 #[derive(Debug)]
@@ -175,6 +178,7 @@ impl FuseBackend {
     }
 
     fn serve_views(&self, start: ServerStart) -> io::Result<()> {
+        raise_descriptor_limit();
         let ServerStart {
             control,
             views,
@@ -182,18 +186,25 @@ impl FuseBackend {
             root,
         } = start;
         let file_system = self.file_system()?;
-        for points in views {
+        for points in &views {
             file_system
-                .add_view(&to_view_points(&points))
+                .add_view(&to_view_points(points))
                 .map_err(io::Error::other)?;
         }
         let mut server = ViewServer {
             file_system: Arc::clone(&file_system),
             root,
+            pinned: Vec::new(),
         };
         std::thread::Builder::new()
             .name("control".into())
-            .spawn(move || control::obey(&control, &mut server))?;
+            .spawn(move || {
+                for (number, points) in (1..).zip(&views) {
+                    // Whoever uses the view meets what is wrong with it.
+                    let _unpinned = server.open_view(number, points);
+                }
+                control::obey(&control, &mut server);
+            })?;
         self.run(&file_system, restarted)
     }
 }
@@ -213,6 +224,36 @@ struct ViewServer {
     file_system: Arc<FileSystem>,
     /// Root of the mount in the holder's namespace.
     root: OwnedFd,
+    /// Bind points of all views, held so that the kernel never looks them up anew.
+    pinned: Vec<OwnedFd>,
+}
+
+impl ViewServer {
+    /// Opens the root of view `number` and has the kernel look up its bind points, here and now,
+    /// while nobody else sees them.
+    ///
+    /// Since Linux 6.16 a name shows to others a moment before it counts as valid (`d_time` is set
+    /// after `d_splice_alias` in `fuse_lookup`); whoever walks by in that moment throws it away
+    /// again, and with it what another launch has just mounted there.
+    fn open_view(&mut self, number: u16, points: &[BindPoint]) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        // The kernel asks for these names at once, and the session's threads of this very process
+        // answer: should the process die meanwhile, so does the question.
+        let root = rustix::fs::openat(
+            &self.root,
+            number.to_string(),
+            flags | OFlags::DIRECTORY,
+            Mode::empty(),
+        )?;
+        let optional = OPTIONAL_DESTINATIONS.iter().map(Path::new);
+        for path in points.iter().map(|point| &*point.path).chain(optional) {
+            let resolve = ResolveFlags::IN_ROOT;
+            let place = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve);
+            // One that cannot exist has nothing to be mounted on it.
+            self.pinned.extend(place.ok());
+        }
+        Ok(root)
+    }
 }
 
 impl ServerControl for ViewServer {
@@ -221,15 +262,7 @@ impl ServerControl for ViewServer {
             .file_system
             .add_view(&to_view_points(points))
             .map_err(io::Error::other)?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        // The kernel asks for this name at once, and the session's threads of this very process
-        // answer: should the process die meanwhile, so does the question.
-        Ok(rustix::fs::openat(
-            &self.root,
-            index.get().to_string(),
-            flags,
-            Mode::empty(),
-        )?)
+        self.open_view(index.get(), points)
     }
 
     fn statistics(&mut self) -> String {
@@ -240,6 +273,19 @@ impl ServerControl for ViewServer {
         })
         .to_string()
     }
+}
+
+/// Bind points are held by descriptors, some dozen for each view: the usual limit of 1024 is for
+/// programs that use select(2).
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // Views beyond the limit go unpinned, that is all.
+    let _as_before = setrlimit(Resource::Nofile, raised);
 }
 
 fn to_view_points(points: &[BindPoint]) -> Vec<Point> {
