@@ -8,6 +8,7 @@ pub mod decompress;
 pub mod format;
 pub mod fuse;
 pub mod image;
+pub mod remote;
 pub mod source;
 pub mod tree;
 pub mod view;

@@ -1,0 +1,53 @@
+//! Images that are elsewhere: on web servers and in registries.
+//!
+//! ```text
+//! Reference  what the user wrote          reference.rs
+//!    │ Client::resolve                    client.rs, resolve.rs
+//! Resolved   which bytes, and where       resolved.rs
+//!    │ Client::blob
+//! RemoteBlob ranges of bytes              blob.rs
+//!    │ patience, doubled requests         retry.rs, hedge.rs
+//!    │ redirects, authorization           exchange.rs
+//!    │ connections, proxies, certificates transport.rs, tls.rs
+//! server
+//! ```
+//!
+//! All calls block. Everything that a server says is checked before it is believed: lengths, places,
+//! versions, digests. What goes wrong for a while is tried again for a bounded time; what goes wrong
+//! for good becomes one clear line.
+
+mod blob;
+mod client;
+mod digest;
+mod error;
+mod exchange;
+mod failure;
+mod fetch;
+mod figures;
+mod hedge;
+mod observer;
+mod options;
+mod range;
+mod reference;
+mod resolve;
+mod resolved;
+mod retry;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod transport;
+mod validator;
+
+pub use blob::RemoteBlob;
+pub use client::Client;
+pub use digest::{Digest, DigestError};
+pub use error::RemoteError;
+pub use fetch::Fetch;
+pub use figures::{Figures, LATENCY_BUCKETS};
+pub use observer::{Event, Observer, Silent};
+pub use options::{Places, Proxies, RemoteOptions, UrlLogin};
+pub use reference::{HttpReference, OrasReference, Reference, ReferenceError, Version};
+pub use resolved::{Location, Resolved};
+pub use validator::Validator;

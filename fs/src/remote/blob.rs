@@ -1,0 +1,284 @@
+//! The bytes of one remote blob: ranges of it, delivered in order, whatever it takes.
+//!
+//! A read goes on where the last attempt broke off, so that no byte is delivered twice, and each
+//! answer must be of the version that the blob was resolved to: its validators, its total length and
+//! its place are compared before a byte of it is delivered.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_RANGE, HeaderMap, IF_RANGE, RANGE};
+use reqwest::{StatusCode, Url};
+
+use super::client::Client;
+use super::error::RemoteError;
+use super::exchange::{Road, judge};
+use super::failure::Failure;
+use super::fetch::Fetch;
+use super::figures::{Counters, Figures};
+use super::hedge::{Tempo, race};
+use super::observer::Event;
+use super::range::{self, ContentRange};
+use super::resolve::set;
+use super::resolved::{Location, Resolved};
+use super::transport::Reply;
+use super::validator::Validator;
+
+/// As much must come for a read to count as going on; less would let a server that drips keep a
+/// reader for ever.
+const PROGRESS: u64 = 32 << 10;
+
+/// A blob on a server.
+pub struct RemoteBlob {
+    client: Arc<Client>,
+    name: String,
+    size: u64,
+    validator: Validator,
+    road: Road,
+    has_ranges: AtomicBool,
+    /// Set once the image was found replaced: no later read can be trusted to fit earlier ones.
+    changed: OnceLock<RemoteError>,
+    tempo: Tempo,
+    counters: Counters,
+}
+
+/// Where delivered bytes go.
+type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+
+/// Why an attempt stopped.
+enum Stop {
+    /// The network.
+    Failure(Failure),
+    /// The reader.
+    Sink(io::Error),
+}
+
+impl<T: Into<Failure>> From<T> for Stop {
+    fn from(failure: T) -> Self {
+        Self::Failure(failure.into())
+    }
+}
+
+impl RemoteBlob {
+    pub(super) fn new(client: Arc<Client>, resolved: &Resolved) -> Result<Self, RemoteError> {
+        let unusable = |reason: String| RemoteError::Unusable {
+            url: resolved.reference.clone(),
+            reason,
+        };
+        let (road, validator) = match &resolved.location {
+            Location::Http { url, validator } => {
+                let url = Url::parse(url).map_err(|error| unusable(error.to_string()))?;
+                let access = client.web_access(&url, None);
+                (Road::new(url, access, false), validator.clone())
+            }
+            Location::Registry { .. } => {
+                return Err(unusable("registries are not reached yet".to_owned()));
+            }
+        };
+        Ok(Self {
+            tempo: Tempo::new(client.options().hedge_after),
+            client,
+            name: resolved.reference.clone(),
+            size: resolved.size,
+            validator,
+            road,
+            has_ranges: AtomicBool::new(resolved.has_ranges),
+            changed: OnceLock::new(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether the server gives parts, as far as is known. If not, each fetch transfers everything up
+    /// to its end, and one of `0..size` is the best that can be done.
+    pub fn has_ranges(&self) -> bool {
+        self.has_ranges.load(Relaxed)
+    }
+
+    /// What was asked and what came so far.
+    pub fn figures(&self) -> Figures {
+        self.counters.figures()
+    }
+
+    async fn deliver(&self, range: Range<u64>, sink: Sink<'_>) -> io::Result<()> {
+        if let Some(error) = self.changed.get() {
+            return Err(error.clone().into());
+        }
+        if self.client.options().offline {
+            return Err(RemoteError::Offline {
+                name: self.name.clone(),
+            }
+            .into());
+        }
+        let mut patience = self.client.patience(&self.name);
+        let mut at = range.start;
+        while at < range.end {
+            let before = at;
+            let stopped = self
+                .attempt(&mut at, range.end, patience.stall(), sink)
+                .await;
+            if at - before >= PROGRESS.min(range.end - before) {
+                patience.progress();
+            }
+            match stopped {
+                Ok(()) => {}
+                Err(Stop::Sink(error)) => return Err(error),
+                Err(Stop::Failure(failure)) => {
+                    self.counters.retry();
+                    patience
+                        .after(failure)
+                        .await
+                        .map_err(|error| self.final_error(error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn final_error(&self, error: RemoteError) -> io::Error {
+        if let RemoteError::Changed { url, what } = &error
+            && self.changed.set(error.clone()).is_ok()
+        {
+            let (url, what) = (url.clone(), what.clone());
+            self.client.observer().event(&Event::Changed { url, what });
+        }
+        error.into()
+    }
+
+    /// Asks once and delivers what comes; `at` says how far that was.
+    async fn attempt(
+        &self,
+        at: &mut u64,
+        end: u64,
+        wait: Duration,
+        sink: Sink<'_>,
+    ) -> Result<(), Stop> {
+        let wanted = *at..end;
+        let mut headers = HeaderMap::new();
+        if wanted != (0..self.size) {
+            set(&mut headers, RANGE, &range::asked(&wanted));
+            if let Some(validator) = self.validator.if_range() {
+                set(&mut headers, IF_RANGE, validator);
+            }
+        }
+        let ask = || {
+            self.counters.request();
+            self.client.get(&self.road, &headers, wait)
+        };
+        let doubled = || {
+            self.tempo.may_double().then(|| {
+                self.counters.hedge();
+                ask()
+            })
+        };
+        let reply = race(ask(), self.tempo.late_after(), doubled).await?;
+        self.tempo.note(reply.after);
+        self.counters.first_byte(reply.after);
+        let mut reply = judge(reply, &self.name, wait).await?;
+        let coming = self.check(&reply, &wanted)?;
+        let mut place = coming.start;
+        while place < coming.end {
+            let Some(piece) = reply.piece(wait).await? else {
+                return Err(Failure::passing(
+                    "the connection broke off: the answer is shorter than it says",
+                )
+                .into());
+            };
+            let piece = piece.as_ref();
+            self.counters.bytes(piece.len());
+            // What lies before the wanted part comes only from servers without ranges; what lies
+            // after it should not come at all.
+            let skip = usize::try_from(wanted.start.saturating_sub(place)).unwrap_or(usize::MAX);
+            let room = usize::try_from(wanted.end - *at).unwrap_or(usize::MAX);
+            let useful = piece.get(skip..).unwrap_or_default();
+            let useful = useful.get(..room).unwrap_or(useful);
+            if !useful.is_empty() {
+                sink(useful).map_err(Stop::Sink)?;
+                *at += useful.len() as u64;
+            }
+            place += piece.len() as u64;
+            if *at == wanted.end {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that an answer is about the right version and the right place; returns what it brings.
+    fn check(&self, reply: &Reply, wanted: &Range<u64>) -> Result<Range<u64>, Failure> {
+        let url = || self.name.clone();
+        let changed = |what: String| Failure::Final(RemoteError::Changed { url: url(), what });
+        let doubtful = |reason: &str| {
+            Failure::Doubtful(RemoteError::Unusable {
+                url: url(),
+                reason: reason.to_owned(),
+            })
+        };
+        if let Some(what) = self.validator.contradiction(reply.headers()) {
+            return Err(changed(what));
+        }
+        let resized = |size: u64| changed(format!("it had {} bytes, now {size}", self.size));
+        match reply.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let content = reply.header(CONTENT_RANGE).and_then(ContentRange::parse);
+                let content = content
+                    .ok_or_else(|| doubtful("the server sends a part without saying which"))?;
+                if let Some(total) = content.total.filter(|&total| total != self.size) {
+                    return Err(resized(total));
+                }
+                let length = content.range.end - content.range.start;
+                if !content.answers(wanted) || reply.length().is_some_and(|it| it != length) {
+                    return Err(doubtful(
+                        "the server sends another part than it was asked for",
+                    ));
+                }
+                Ok(content.range)
+            }
+            StatusCode::OK => {
+                if let Some(size) = reply.length().filter(|&size| size != self.size) {
+                    return Err(resized(size));
+                }
+                if *wanted != (0..self.size) && self.has_ranges.swap(false, Relaxed) {
+                    self.client.warn(format!(
+                        "{}: the server gives no parts of files: everything up to the wanted bytes is transferred",
+                        self.name
+                    ));
+                }
+                Ok(0..self.size)
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE => Err(changed("it became shorter".to_owned())),
+            status => Err(doubtful(&format!("the server answers {status}"))),
+        }
+    }
+}
+
+impl Fetch for RemoteBlob {
+    fn fetch(
+        &self,
+        range: Range<u64>,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if range.end > self.size || range.start > range.end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.client.block_on(self.deliver(range, sink))?
+    }
+}
+
+impl fmt::Debug for RemoteBlob {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RemoteBlob")
+            .field("name", &self.name)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+//! What happens on the network, told to whoever shows or counts it.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Is told of everything that a user may want to know. Called from the threads that fetch: quick,
+/// please.
+pub trait Observer: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: &Event);
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _: &Event) {}
+}
+
+/// Something worth a line; `Display` is that line, without secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A request failed and will be made again.
+    Retrying {
+        /// What was asked for.
+        url: String,
+        /// What went wrong.
+        reason: String,
+        /// How long we wait.
+        pause: Duration,
+    },
+    /// Bytes come again.
+    Recovered {
+        /// What was asked for.
+        url: String,
+        /// How long they did not.
+        after: Duration,
+    },
+    /// Patience ran out: the reader gets an error.
+    GaveUp {
+        /// What was asked for.
+        url: String,
+        /// What went wrong last.
+        reason: String,
+        /// How long it was tried.
+        after: Duration,
+    },
+    /// The image was replaced: readers get errors from now on.
+    Changed {
+        /// What was asked for.
+        url: String,
+        /// By what it was noticed.
+        what: String,
+    },
+    /// Something that does not stop us; told once.
+    Warning(String),
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retrying { url, reason, pause } => {
+                write!(
+                    formatter,
+                    "{url}: {reason}; trying again in {:.1} s",
+                    pause.as_secs_f64()
+                )
+            }
+            Self::Recovered { url, after } => {
+                write!(
+                    formatter,
+                    "{url}: data again after {:.1} s",
+                    after.as_secs_f64()
+                )
+            }
+            Self::GaveUp { url, reason, after } => {
+                write!(
+                    formatter,
+                    "{url}: gave up after {:.0} s: {reason}",
+                    after.as_secs_f64().ceil()
+                )
+            }
+            Self::Changed { url, what } => {
+                write!(
+                    formatter,
+                    "{url}: the image was replaced on the server while it was in use ({what})"
+                )
+            }
+            Self::Warning(text) => formatter.write_str(text),
+        }
+    }
+}

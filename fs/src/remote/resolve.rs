@@ -1,0 +1,162 @@
+//! Looking up a file on a web server, by asking for its beginning: one request tells the length, the
+//! version and whether parts can be had, and brings what the format reader wants first.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE};
+use reqwest::{StatusCode, Url};
+
+use super::client::Client;
+use super::digest::Digest;
+use super::error::RemoteError;
+use super::exchange::{Access, Road, judge};
+use super::failure::Failure;
+use super::range::{self, ContentRange};
+use super::reference::{HttpReference, shown};
+use super::resolved::{Location, Resolved};
+use super::transport::Reply;
+use super::validator::Validator;
+
+/// How much of the beginning is asked for. A SIF's header and descriptors and the superblock of its
+/// squashfs are within; more would be read by few.
+const BEGINNING: u64 = 64 << 10;
+
+impl Client {
+    pub(super) async fn resolve_http(
+        &self,
+        http: &HttpReference,
+    ) -> Result<(Resolved, Vec<u8>), RemoteError> {
+        let name = shown(http.url());
+        let road = Road::new(
+            http.url().clone(),
+            self.web_access(http.url(), http.login()),
+            false,
+        );
+        let mut patience = self.patience(&name);
+        loop {
+            match self
+                .beginning(http.url(), &name, &road, patience.stall())
+                .await
+            {
+                Ok(found) => {
+                    patience.progress();
+                    return Ok(found);
+                }
+                Err(failure) => patience.after(failure).await?,
+            }
+        }
+    }
+
+    /// How to be let in by a web server: only a login in the URL itself counts. Those of registries
+    /// are none of its business.
+    pub(super) fn web_access(&self, url: &Url, login: Option<(&str, &str)>) -> Access {
+        login
+            .or_else(|| self.options().url_login(url))
+            .map_or(Access::Open, |(user, password)| basic(user, password))
+    }
+
+    async fn beginning(
+        &self,
+        url: &Url,
+        name: &str,
+        road: &Road,
+        wait: Duration,
+    ) -> Result<(Resolved, Vec<u8>), Failure> {
+        let wanted = 0..BEGINNING;
+        let mut headers = HeaderMap::new();
+        set(&mut headers, RANGE, &range::asked(&wanted));
+        let mut reply = judge(self.get(road, &headers, wait).await?, name, wait).await?;
+        let (size, has_ranges) = size(&reply, name, &wanted)?;
+        let validator = Validator::of(reply.headers());
+        let media_type = reply.header(CONTENT_TYPE).map(str::to_owned);
+        let end = size.min(BEGINNING);
+        let mut first = Vec::new();
+        while (first.len() as u64) < end {
+            match reply.piece(wait).await? {
+                Some(piece) => first.extend_from_slice(piece.as_ref()),
+                None => return Err(Failure::passing("the answer is shorter than it says")),
+            }
+        }
+        first.truncate(usize::try_from(end).unwrap_or(usize::MAX));
+        let resolved = Resolved {
+            reference: name.to_owned(),
+            key: key(url, &validator, size, &first),
+            size,
+            digest: None,
+            media_type,
+            has_ranges,
+            location: Location::Http {
+                url: url.to_string(),
+                validator,
+            },
+        };
+        Ok((resolved, first))
+    }
+}
+
+/// Names the bytes: file, version and length. A server that tells no versions is held to the first
+/// bytes, in which every SIF has an identifier and a date.
+fn key(url: &Url, validator: &Validator, size: u64, first: &[u8]) -> String {
+    let version = if validator.is_empty() {
+        Digest::of(first).to_string()
+    } else {
+        validator.identity()
+    };
+    format!("http {url} {size} {version}")
+}
+
+/// The length of the whole and whether the server gives parts.
+fn size(reply: &Reply, name: &str, wanted: &Range<u64>) -> Result<(u64, bool), Failure> {
+    let unusable = |reason: &str| RemoteError::Unusable {
+        url: name.to_owned(),
+        reason: reason.to_owned(),
+    };
+    match reply.status() {
+        StatusCode::PARTIAL_CONTENT => {
+            let content = reply.header(CONTENT_RANGE).and_then(ContentRange::parse);
+            let content = content.filter(|content| content.answers(wanted));
+            let content = content.ok_or_else(|| {
+                Failure::Doubtful(unusable(
+                    "the server sends another part than it was asked for",
+                ))
+            })?;
+            let size = content
+                .total
+                .ok_or_else(|| unusable("the server does not say how long the file is"))?;
+            if content.range.end != size.min(wanted.end) {
+                return Err(Failure::Doubtful(unusable(
+                    "the server sends less than it was asked for",
+                )));
+            }
+            Ok((size, true))
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE => Err(unusable("the file is empty").into()),
+        StatusCode::OK => match reply.length() {
+            Some(0) => Err(unusable("the file is empty").into()),
+            Some(size) => Ok((size, false)),
+            None => Err(unusable("the server does not say how long the file is").into()),
+        },
+        status => Err(unusable(&format!("the server answers {status}")).into()),
+    }
+}
+
+pub(super) fn basic(user: &str, password: &str) -> Access {
+    use base64::Engine as _;
+    let token = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    match HeaderValue::from_str(&format!("Basic {token}")) {
+        Ok(mut value) => {
+            value.set_sensitive(true);
+            Access::Header(value)
+        }
+        // Base64 is always fit for a header.
+        Err(_) => Access::Open,
+    }
+}
+
+/// Sets a header whose value we made of text that is fit for one; what is not is left out.
+pub(super) fn set(headers: &mut HeaderMap, name: reqwest::header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
