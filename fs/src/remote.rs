@@ -7,7 +7,8 @@
 //!    │ Client::blob
 //! RemoteBlob ranges of bytes              blob.rs
 //!    │ patience, doubled requests         retry.rs, hedge.rs
-//!    │ redirects, authorization           exchange.rs
+//!    │ mirrors, schemes                   roads.rs, registry.rs
+//!    │ redirects, authorization           exchange.rs, registry/
 //!    │ connections, proxies, certificates transport.rs, tls.rs
 //! server
 //! ```
@@ -29,9 +30,11 @@ mod observer;
 mod options;
 mod range;
 mod reference;
+mod registry;
 mod resolve;
 mod resolved;
 mod retry;
+mod roads;
 #[cfg(test)]
 mod server;
 #[cfg(test)]

@@ -16,15 +16,17 @@ use reqwest::{StatusCode, Url};
 
 use super::client::Client;
 use super::error::RemoteError;
-use super::exchange::{Road, judge};
+use super::exchange::judge;
 use super::failure::Failure;
 use super::fetch::Fetch;
 use super::figures::{Counters, Figures};
 use super::hedge::{Tempo, race};
 use super::observer::Event;
 use super::range::{self, ContentRange};
+use super::registry::Place;
 use super::resolve::set;
 use super::resolved::{Location, Resolved};
+use super::roads::{Road, Roads};
 use super::transport::Reply;
 use super::validator::Validator;
 
@@ -37,8 +39,9 @@ pub struct RemoteBlob {
     client: Arc<Client>,
     name: String,
     size: u64,
-    validator: Validator,
-    road: Road,
+    /// Of a file on a web server; a blob in a registry is named by its digest and cannot change.
+    validator: Option<Validator>,
+    roads: Roads,
     has_ranges: AtomicBool,
     /// Set once the image was found replaced: no later read can be trusted to fit earlier ones.
     changed: OnceLock<RemoteError>,
@@ -69,14 +72,33 @@ impl RemoteBlob {
             url: resolved.reference.clone(),
             reason,
         };
-        let (road, validator) = match &resolved.location {
+        let (roads, validator) = match &resolved.location {
             Location::Http { url, validator } => {
                 let url = Url::parse(url).map_err(|error| unusable(error.to_string()))?;
                 let access = client.web_access(&url, None);
-                (Road::new(url, access, false), validator.clone())
+                (
+                    Roads::new(vec![Road::new(url, access, false)]),
+                    Some(validator.clone()),
+                )
             }
-            Location::Registry { .. } => {
-                return Err(unusable("registries are not reached yet".to_owned()));
+            Location::Registry {
+                registry,
+                repository,
+                pinned,
+                digest,
+                ..
+            } => {
+                let (name, pinned) = (resolved.reference.as_str(), *pinned);
+                let place = Place {
+                    name,
+                    registry,
+                    repository,
+                    pinned,
+                };
+                (
+                    client.registry_roads(place, &format!("blobs/{digest}"))?,
+                    None,
+                )
             }
         };
         Ok(Self {
@@ -85,7 +107,7 @@ impl RemoteBlob {
             name: resolved.reference.clone(),
             size: resolved.size,
             validator,
-            road,
+            roads,
             has_ranges: AtomicBool::new(resolved.has_ranges),
             changed: OnceLock::new(),
             counters: Counters::default(),
@@ -153,9 +175,38 @@ impl RemoteBlob {
         error.into()
     }
 
-    /// Asks once and delivers what comes; `at` says how far that was.
+    /// Asks once, on all roads, and delivers what comes; `at` says how far that was.
     async fn attempt(
         &self,
+        at: &mut u64,
+        end: u64,
+        wait: Duration,
+        sink: Sink<'_>,
+    ) -> Result<(), Stop> {
+        let mut stopped = None;
+        let walked = self
+            .roads
+            .first(&self.client, async |road| {
+                match self.walk(road, at, end, wait, sink).await {
+                    Ok(()) => Ok(()),
+                    Err(Stop::Failure(failure)) => Err(failure),
+                    Err(Stop::Sink(error)) => {
+                        // No other road would help.
+                        stopped = Some(error);
+                        Ok(())
+                    }
+                }
+            })
+            .await;
+        match stopped {
+            Some(error) => Err(Stop::Sink(error)),
+            None => walked.map_err(Stop::Failure),
+        }
+    }
+
+    async fn walk(
+        &self,
+        road: &Road,
         at: &mut u64,
         end: u64,
         wait: Duration,
@@ -165,13 +216,13 @@ impl RemoteBlob {
         let mut headers = HeaderMap::new();
         if wanted != (0..self.size) {
             set(&mut headers, RANGE, &range::asked(&wanted));
-            if let Some(validator) = self.validator.if_range() {
+            if let Some(validator) = self.validator.as_ref().and_then(Validator::if_range) {
                 set(&mut headers, IF_RANGE, validator);
             }
         }
         let ask = || {
             self.counters.request();
-            self.client.get(&self.road, &headers, wait)
+            self.client.get(road, &headers, wait)
         };
         let doubled = || {
             self.tempo.may_double().then(|| {
@@ -214,15 +265,24 @@ impl RemoteBlob {
 
     /// Checks that an answer is about the right version and the right place; returns what it brings.
     fn check(&self, reply: &Reply, wanted: &Range<u64>) -> Result<Range<u64>, Failure> {
-        let url = || self.name.clone();
-        let changed = |what: String| Failure::Final(RemoteError::Changed { url: url(), what });
-        let doubtful = |reason: &str| {
+        let unusable = |reason: &str| {
+            let reason = reason.to_owned();
             Failure::Doubtful(RemoteError::Unusable {
-                url: url(),
-                reason: reason.to_owned(),
+                url: self.name.clone(),
+                reason,
             })
         };
-        if let Some(what) = self.validator.contradiction(reply.headers()) {
+        let changed = |what: String| match self.validator {
+            Some(_) => Failure::Final(RemoteError::Changed {
+                url: self.name.clone(),
+                what,
+            }),
+            None => unusable(&format!(
+                "the server has another blob under this digest: {what}"
+            )),
+        };
+        let validator = self.validator.as_ref();
+        if let Some(what) = validator.and_then(|it| it.contradiction(reply.headers())) {
             return Err(changed(what));
         }
         let resized = |size: u64| changed(format!("it had {} bytes, now {size}", self.size));
@@ -230,13 +290,13 @@ impl RemoteBlob {
             StatusCode::PARTIAL_CONTENT => {
                 let content = reply.header(CONTENT_RANGE).and_then(ContentRange::parse);
                 let content = content
-                    .ok_or_else(|| doubtful("the server sends a part without saying which"))?;
+                    .ok_or_else(|| unusable("the server sends a part without saying which"))?;
                 if let Some(total) = content.total.filter(|&total| total != self.size) {
                     return Err(resized(total));
                 }
                 let length = content.range.end - content.range.start;
                 if !content.answers(wanted) || reply.length().is_some_and(|it| it != length) {
-                    return Err(doubtful(
+                    return Err(unusable(
                         "the server sends another part than it was asked for",
                     ));
                 }
@@ -255,7 +315,7 @@ impl RemoteBlob {
                 Ok(0..self.size)
             }
             StatusCode::RANGE_NOT_SATISFIABLE => Err(changed("it became shorter".to_owned())),
-            status => Err(doubtful(&format!("the server answers {status}"))),
+            status => Err(unusable(&format!("the server answers {status}"))),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::error::RemoteError;
 use super::observer::{Event, Observer};
 use super::options::RemoteOptions;
 use super::reference::Reference;
+use super::registry::Registries;
 use super::resolved::Resolved;
 use super::retry::Patience;
 use super::transport::Transport;
@@ -25,6 +26,7 @@ pub struct Client {
     options: RemoteOptions,
     observer: Arc<dyn Observer>,
     transport: Transport,
+    registries: Registries,
     runtime: OnceLock<Runtime>,
     /// Taken while the runtime is being started.
     starting: Mutex<()>,
@@ -44,6 +46,7 @@ impl Client {
             transport: Transport::new(options.clone()),
             options,
             observer,
+            registries: Registries::default(),
             runtime: OnceLock::new(),
             starting: Mutex::new(()),
             warned: Mutex::default(),
@@ -63,10 +66,9 @@ impl Client {
         }
         match reference {
             Reference::Http(http) => self.block_on(self.resolve_http(http))?,
-            Reference::Oras(_) => Err(RemoteError::Unusable {
-                url: reference.name(),
-                reason: "registries are not reached yet".to_owned(),
-            }),
+            Reference::Oras(oras) => self
+                .block_on(self.resolve_oras(oras))?
+                .map(|resolved| (resolved, Vec::new())),
         }
     }
 
@@ -85,6 +87,10 @@ impl Client {
 
     pub(super) fn transport(&self) -> &Transport {
         &self.transport
+    }
+
+    pub(super) fn registries(&self) -> &Registries {
+        &self.registries
     }
 
     pub(super) fn observer(&self) -> &dyn Observer {

@@ -4,16 +4,18 @@
 //! minutes. Such a URL is remembered per blob and used at once, until it fails; then the registry is
 //! asked again. Credentials go only to the origin that we set out for.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, WARNING};
 use reqwest::{Method, StatusCode, Url};
 
 use super::client::Client;
 use super::error::RemoteError;
 use super::failure::Failure;
-use super::reference::{host_and_port, shown, without_login};
+use super::reference::{host_and_port, without_login};
+use super::registry::guard::Guard;
+use super::roads::Road;
 use super::transport::{Ask, Reply};
 
 const MAX_REDIRECTS: usize = 10;
@@ -27,45 +29,16 @@ pub(super) enum Access {
     Open,
     /// By this Authorization header.
     Header(HeaderValue),
+    /// By what a registry asks for.
+    Guard(Arc<Guard>),
 }
 
-/// A place to ask, and where it sent us last time.
-#[derive(Debug)]
-pub(super) struct Road {
-    start: Url,
-    access: Access,
-    insecure: bool,
-    remembered: Mutex<Option<Url>>,
-}
-
-impl Road {
-    pub(super) fn new(start: Url, access: Access, insecure: bool) -> Self {
-        Self {
-            start,
-            access,
-            insecure,
-            remembered: Mutex::new(None),
-        }
-    }
-
-    /// The name of where it starts.
-    pub(super) fn name(&self) -> String {
-        shown(&self.start)
-    }
-
-    fn remembered(&self) -> Option<Url> {
-        self.remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn remember(&self, url: Option<Url>) {
-        *self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = url;
-    }
+/// What to ask, wherever the road leads.
+#[derive(Clone, Debug)]
+pub(super) struct Errand {
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<String>,
 }
 
 impl Client {
@@ -76,31 +49,42 @@ impl Client {
         headers: &HeaderMap,
         wait: Duration,
     ) -> Result<Reply, Failure> {
-        self.exchange(&Method::GET, road, headers, wait).await
+        let errand = Errand {
+            method: Method::GET,
+            headers: headers.clone(),
+            body: None,
+        };
+        self.exchange(&errand, road, wait).await
     }
 
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
-        method: &Method,
+        errand: &Errand,
         road: &Road,
-        headers: &HeaderMap,
         wait: Duration,
     ) -> Result<Reply, Failure> {
         let remembered = road.remembered();
         let mut by_memory = remembered.is_some();
         let mut url = remembered.unwrap_or_else(|| road.start.clone());
         let mut redirects = 0;
+        let mut refused = false;
         loop {
             let at_origin = url.origin() == road.start.origin();
-            let mut headers = headers.clone();
-            if at_origin && let Access::Header(value) = &road.access {
-                headers.insert(AUTHORIZATION, value.clone());
+            let pass = match &road.access {
+                _ if !at_origin => None,
+                Access::Open => None,
+                Access::Header(value) => Some(value.clone()),
+                Access::Guard(guard) => guard.header(self, road, wait).await?,
+            };
+            let mut headers = errand.headers.clone();
+            if let Some(pass) = &pass {
+                headers.insert(AUTHORIZATION, pass.clone());
             }
             let ask = Ask {
-                method: method.clone(),
+                method: errand.method.clone(),
                 url: url.clone(),
                 headers,
-                body: None,
+                body: errand.body.clone(),
                 insecure: road.insecure && at_origin,
             };
             let reply = match self.transport().send(ask, wait).await {
@@ -116,6 +100,10 @@ impl Client {
                 }
             };
             let status = reply.status();
+            if at_origin {
+                road.has_answered(status);
+                self.pass_on_warnings(road, &reply);
+            }
             if let Some(target) = redirect_target(&reply, &url) {
                 redirects += 1;
                 if redirects > MAX_REDIRECTS {
@@ -126,19 +114,32 @@ impl Client {
                     }
                     .into());
                 }
-                let target = target.map_err(|reason| RemoteError::Unusable {
+                url = target.map_err(|reason| RemoteError::Unusable {
                     url: road.name(),
                     reason,
                 })?;
-                if url.scheme() == "https" && target.scheme() == "http" {
+                if road.start.scheme() == "https" && url.scheme() == "http" {
+                    let host = host_and_port(&url);
                     self.warn(format!(
-                        "{}: redirected from https to http at {}",
-                        road.name(),
-                        host_and_port(&target)
+                        "{}: redirected from https to http at {host}",
+                        road.name()
                     ));
                 }
                 reply.discard(wait).await;
-                url = target;
+                continue;
+            }
+            if status == StatusCode::UNAUTHORIZED
+                && at_origin
+                && let Access::Guard(guard) = &road.access
+            {
+                if refused {
+                    return Err(guard.hopeless(road).await);
+                }
+                refused = true;
+                guard
+                    .refused(self, road, &reply, pass.as_ref(), wait)
+                    .await?;
+                reply.discard(wait).await;
                 continue;
             }
             if by_memory && has_expired(status) {
@@ -152,6 +153,28 @@ impl Client {
                 road.remember(Some(url));
             }
             return Ok(reply);
+        }
+    }
+
+    /// Registries tell their users things such as the end of a service by Warning headers.
+    fn pass_on_warnings(&self, road: &Road, reply: &Reply) {
+        for value in reply.headers().get_all(WARNING).iter().take(4) {
+            let text = value
+                .to_str()
+                .ok()
+                .and_then(|text| text.strip_prefix("299 - \""));
+            if let Some(text) = text.and_then(|text| text.trim_end().strip_suffix('"')) {
+                let text: String = text
+                    .chars()
+                    .filter(|it| !it.is_control())
+                    .take(300)
+                    .collect();
+                self.warn(format!(
+                    "{} says: {}",
+                    host_and_port(&road.start),
+                    text.replace("\\\"", "\"")
+                ));
+            }
         }
     }
 }

@@ -36,6 +36,14 @@ impl Failure {
             rest: None,
         }
     }
+
+    /// The text of whatever it is.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Passing { reason, .. } => reason.clone(),
+            Self::Doubtful(error) | Self::Final(error) => error.to_string(),
+        }
+    }
 }
 
 impl From<RemoteError> for Failure {

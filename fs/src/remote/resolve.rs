@@ -10,11 +10,12 @@ use reqwest::{StatusCode, Url};
 use super::client::Client;
 use super::digest::Digest;
 use super::error::RemoteError;
-use super::exchange::{Access, Road, judge};
+use super::exchange::{Access, judge};
 use super::failure::Failure;
 use super::range::{self, ContentRange};
 use super::reference::{HttpReference, shown};
 use super::resolved::{Location, Resolved};
+use super::roads::Road;
 use super::transport::Reply;
 use super::validator::Validator;
 
@@ -53,7 +54,8 @@ impl Client {
     pub(super) fn web_access(&self, url: &Url, login: Option<(&str, &str)>) -> Access {
         login
             .or_else(|| self.options().url_login(url))
-            .map_or(Access::Open, |(user, password)| basic(user, password))
+            .and_then(|(user, password)| basic(user, password))
+            .map_or(Access::Open, Access::Header)
     }
 
     async fn beginning(
@@ -141,17 +143,14 @@ fn size(reply: &Reply, name: &str, wanted: &Range<u64>) -> Result<(u64, bool), F
     }
 }
 
-pub(super) fn basic(user: &str, password: &str) -> Access {
+/// The header that carries a user name and a password.
+pub(super) fn basic(user: &str, password: &str) -> Option<HeaderValue> {
     use base64::Engine as _;
     let token = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-    match HeaderValue::from_str(&format!("Basic {token}")) {
-        Ok(mut value) => {
-            value.set_sensitive(true);
-            Access::Header(value)
-        }
-        // Base64 is always fit for a header.
-        Err(_) => Access::Open,
-    }
+    // Base64 is always fit for a header.
+    let mut value = HeaderValue::from_str(&format!("Basic {token}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Sets a header whose value we made of text that is fit for one; what is not is left out.

@@ -42,6 +42,8 @@ pub enum Location {
         registry: String,
         /// The name within the registry.
         repository: String,
+        /// Whether the user named a digest; some mirrors are for those only.
+        pinned: bool,
         /// The blob's digest.
         digest: Digest,
         /// Digest of the manifest that names it: what other artifacts refer to.

@@ -2,6 +2,7 @@
 
 mod http;
 mod policy;
+mod registry;
 
 use std::io;
 use std::ops::Range;
