@@ -20,12 +20,14 @@
 mod blob;
 mod client;
 mod digest;
+pub mod digests;
 mod error;
 mod exchange;
 mod failure;
 mod fetch;
 mod figures;
 mod hedge;
+pub mod login;
 mod observer;
 mod options;
 mod range;

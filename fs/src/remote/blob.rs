@@ -45,6 +45,8 @@ pub struct RemoteBlob {
     has_ranges: AtomicBool,
     /// Set once the image was found replaced: no later read can be trusted to fit earlier ones.
     changed: OnceLock<RemoteError>,
+    /// How long a read waits for data.
+    patience: Duration,
     tempo: Tempo,
     counters: Counters,
 }
@@ -103,6 +105,7 @@ impl RemoteBlob {
         };
         Ok(Self {
             tempo: Tempo::new(client.options().hedge_after),
+            patience: client.options().give_up_after,
             client,
             name: resolved.reference.clone(),
             size: resolved.size,
@@ -112,6 +115,14 @@ impl RemoteBlob {
             changed: OnceLock::new(),
             counters: Counters::default(),
         })
+    }
+
+    /// Waits no longer than this for data.
+    pub(super) fn within(self, patience: Duration) -> Self {
+        Self {
+            patience: self.patience.min(patience),
+            ..self
+        }
     }
 
     /// How many bytes it has.
@@ -130,7 +141,7 @@ impl RemoteBlob {
         self.counters.figures()
     }
 
-    async fn deliver(&self, range: Range<u64>, sink: Sink<'_>) -> io::Result<()> {
+    fn deliver(&self, range: Range<u64>, sink: Sink<'_>) -> io::Result<()> {
         if let Some(error) = self.changed.get() {
             return Err(error.clone().into());
         }
@@ -140,13 +151,11 @@ impl RemoteBlob {
             }
             .into());
         }
-        let mut patience = self.client.patience(&self.name);
+        let mut patience = self.client.patience(&self.name, self.patience);
         let mut at = range.start;
         while at < range.end {
             let before = at;
-            let stopped = self
-                .attempt(&mut at, range.end, patience.stall(), sink)
-                .await;
+            let stopped = self.attempt(&mut at, range.end, patience.stall(), sink);
             if at - before >= PROGRESS.min(range.end - before) {
                 patience.progress();
             }
@@ -155,10 +164,8 @@ impl RemoteBlob {
                 Err(Stop::Sink(error)) => return Err(error),
                 Err(Stop::Failure(failure)) => {
                     self.counters.retry();
-                    patience
-                        .after(failure)
-                        .await
-                        .map_err(|error| self.final_error(error))?;
+                    let waited = self.client.block_on(patience.after(failure))?;
+                    waited.map_err(|error| self.final_error(error))?;
                 }
             }
         }
@@ -175,80 +182,29 @@ impl RemoteBlob {
         error.into()
     }
 
-    /// Asks once, on all roads, and delivers what comes; `at` says how far that was.
-    async fn attempt(
-        &self,
-        at: &mut u64,
-        end: u64,
-        wait: Duration,
-        sink: Sink<'_>,
-    ) -> Result<(), Stop> {
-        let mut stopped = None;
-        let walked = self
-            .roads
-            .first(&self.client, async |road| {
-                match self.walk(road, at, end, wait, sink).await {
-                    Ok(()) => Ok(()),
-                    Err(Stop::Failure(failure)) => Err(failure),
-                    Err(Stop::Sink(error)) => {
-                        // No other road would help.
-                        stopped = Some(error);
-                        Ok(())
-                    }
-                }
-            })
-            .await;
-        match stopped {
-            Some(error) => Err(Stop::Sink(error)),
-            None => walked.map_err(Stop::Failure),
-        }
-    }
-
-    async fn walk(
-        &self,
-        road: &Road,
-        at: &mut u64,
-        end: u64,
-        wait: Duration,
-        sink: Sink<'_>,
-    ) -> Result<(), Stop> {
+    /// Asks once, on all roads, and delivers what comes; `at` says how far that was. The sink is called
+    /// on the caller's thread and between two waits, so that it may do what it likes, such as fetch.
+    fn attempt(&self, at: &mut u64, end: u64, wait: Duration, sink: Sink<'_>) -> Result<(), Stop> {
         let wanted = *at..end;
-        let mut headers = HeaderMap::new();
-        if wanted != (0..self.size) {
-            set(&mut headers, RANGE, &range::asked(&wanted));
-            if let Some(validator) = self.validator.as_ref().and_then(Validator::if_range) {
-                set(&mut headers, IF_RANGE, validator);
-            }
-        }
-        let ask = || {
-            self.counters.request();
-            self.client.get(road, &headers, wait)
-        };
-        let doubled = || {
-            self.tempo.may_double().then(|| {
-                self.counters.hedge();
-                ask()
-            })
-        };
-        let reply = race(ask(), self.tempo.late_after(), doubled).await?;
-        self.tempo.note(reply.after);
-        self.counters.first_byte(reply.after);
-        let mut reply = judge(reply, &self.name, wait).await?;
-        let coming = self.check(&reply, &wanted)?;
+        let (mut reply, coming, road) = self.client.block_on(self.open(&wanted, wait))??;
         let mut place = coming.start;
-        while place < coming.end {
-            let Some(piece) = reply.piece(wait).await? else {
-                return Err(Failure::passing(
-                    "the connection broke off: the answer is shorter than it says",
-                )
-                .into());
+        while place < coming.end && *at < end {
+            let broken = |failure| {
+                self.roads.broke_off(road);
+                Stop::Failure(failure)
             };
+            let piece = self.client.block_on(reply.piece(wait))?.map_err(broken)?;
+            let piece = piece.ok_or_else(|| {
+                broken(Failure::passing(
+                    "the connection broke off: the answer is shorter than it says",
+                ))
+            })?;
             let piece = piece.as_ref();
             self.counters.bytes(piece.len());
             // What lies before the wanted part comes only from servers without ranges; what lies
             // after it should not come at all.
             let skip = usize::try_from(wanted.start.saturating_sub(place)).unwrap_or(usize::MAX);
-            let room = usize::try_from(wanted.end - *at).unwrap_or(usize::MAX);
+            let room = usize::try_from(end - *at).unwrap_or(usize::MAX);
             let useful = piece.get(skip..).unwrap_or_default();
             let useful = useful.get(..room).unwrap_or(useful);
             if !useful.is_empty() {
@@ -256,11 +212,43 @@ impl RemoteBlob {
                 *at += useful.len() as u64;
             }
             place += piece.len() as u64;
-            if *at == wanted.end {
-                break;
-            }
         }
         Ok(())
+    }
+
+    /// Asks on all roads until an answer is right; returns what it brings and the road it came on.
+    async fn open(
+        &self,
+        wanted: &Range<u64>,
+        wait: Duration,
+    ) -> Result<(Reply, Range<u64>, usize), Failure> {
+        let mut headers = HeaderMap::new();
+        if *wanted != (0..self.size) {
+            set(&mut headers, RANGE, &range::asked(wanted));
+            if let Some(validator) = self.validator.as_ref().and_then(Validator::if_range) {
+                set(&mut headers, IF_RANGE, validator);
+            }
+        }
+        self.roads
+            .first(&self.client, async |index, road| {
+                let ask = || {
+                    self.counters.request();
+                    self.client.get(road, &headers, wait)
+                };
+                let doubled = || {
+                    self.tempo.may_double().then(|| {
+                        self.counters.hedge();
+                        ask()
+                    })
+                };
+                let reply = race(ask(), self.tempo.late_after(), doubled).await?;
+                self.tempo.note(reply.after);
+                self.counters.first_byte(reply.after);
+                let reply = judge(reply, &self.name, wait).await?;
+                let coming = self.check(&reply, wanted)?;
+                Ok((reply, coming, index))
+            })
+            .await
     }
 
     /// Checks that an answer is about the right version and the right place; returns what it brings.
@@ -329,7 +317,7 @@ impl Fetch for RemoteBlob {
         if range.end > self.size || range.start > range.end {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.client.block_on(self.deliver(range, sink))?
+        self.deliver(range, sink)
     }
 }
 

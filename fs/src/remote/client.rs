@@ -5,6 +5,8 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use std::time::Duration;
+
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::blob::RemoteBlob;
@@ -98,13 +100,8 @@ impl Client {
     }
 
     /// Patience for one errand.
-    pub(super) fn patience<'a>(&'a self, url: &'a str) -> Patience<'a> {
-        Patience::new(
-            self.observer(),
-            url,
-            self.options.give_up_after,
-            self.options.stall_after,
-        )
+    pub(super) fn patience<'a>(&'a self, url: &'a str, limit: Duration) -> Patience<'a> {
+        Patience::new(self.observer(), url, limit, self.options.stall_after)
     }
 
     /// Tells a warning, once.

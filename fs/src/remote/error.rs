@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::observer::seconds;
 use super::reference::ReferenceError;
 
 /// Why bytes of a remote image cannot be had. Each text is one line that names the image or server
@@ -37,7 +38,7 @@ pub enum RemoteError {
         reason: String,
     },
     /// The server did not give the bytes in time.
-    #[error("{url}: gave up after {:.0} s: {reason}", .after.as_secs_f64().ceil())]
+    #[error("{url}: gave up after {}: {reason}", seconds(*.after))]
     Unreachable {
         /// What was asked for.
         url: String,

@@ -86,11 +86,12 @@ pub(super) fn of_library(error: &reqwest::Error, url: &str) -> Failure {
     })
 }
 
-/// The TLS library's error within an error; it may stand inside an I/O error.
+/// The TLS library's error within an error; it may stand inside an I/O error, and that in another.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    error
-        .downcast_ref()
-        .or_else(|| error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref())
+    if let Some(error) = error.downcast_ref() {
+        return Some(error);
+    }
+    tls_error(error.downcast_ref::<io::Error>()?.get_ref()?)
 }
 
 /// `Connection refused (os error 111)` as it stands within a sentence.

@@ -63,22 +63,18 @@ impl fmt::Display for Event {
             Self::Retrying { url, reason, pause } => {
                 write!(
                     formatter,
-                    "{url}: {reason}; trying again in {:.1} s",
-                    pause.as_secs_f64()
+                    "{url}: {reason}; trying again in {}",
+                    seconds(*pause)
                 )
             }
             Self::Recovered { url, after } => {
-                write!(
-                    formatter,
-                    "{url}: data again after {:.1} s",
-                    after.as_secs_f64()
-                )
+                write!(formatter, "{url}: data again after {}", seconds(*after))
             }
             Self::GaveUp { url, reason, after } => {
                 write!(
                     formatter,
-                    "{url}: gave up after {:.0} s: {reason}",
-                    after.as_secs_f64().ceil()
+                    "{url}: gave up after {}: {reason}",
+                    seconds(*after)
                 )
             }
             Self::Changed { url, what } => {
@@ -89,5 +85,14 @@ impl fmt::Display for Event {
             }
             Self::Warning(text) => formatter.write_str(text),
         }
+    }
+}
+
+/// A time as a message tells it.
+pub(super) fn seconds(time: Duration) -> String {
+    if time < Duration::from_secs(10) {
+        format!("{:.1} s", time.as_secs_f64())
+    } else {
+        format!("{} s", time.as_secs())
     }
 }

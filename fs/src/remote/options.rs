@@ -29,6 +29,9 @@ pub struct RemoteOptions {
     pub tag_ttl: Duration,
     /// For how long a read is tried while no data comes.
     pub give_up_after: Duration,
+    /// For how long looking a name up is tried. Shorter: the user sits before it and may have
+    /// mistyped the server's name.
+    pub give_up_look_up_after: Duration,
     /// After how long without a byte a request is made again.
     pub stall_after: Duration,
     /// A request is doubled when its answer is late, but never sooner than this.
@@ -100,6 +103,7 @@ impl Default for RemoteOptions {
             offline: false,
             tag_ttl: Duration::from_secs(30),
             give_up_after: Duration::from_secs(120),
+            give_up_look_up_after: Duration::from_secs(20),
             stall_after: Duration::from_secs(15),
             hedge_after: Duration::from_secs(1),
             requests_per_host: 16,
@@ -157,6 +161,7 @@ impl RemoteOptions {
         for (name, place) in [
             ("SKIFF_TAG_TTL", &mut options.tag_ttl),
             ("SKIFF_NETWORK_TIMEOUT", &mut options.give_up_after),
+            ("SKIFF_LOOKUP_TIMEOUT", &mut options.give_up_look_up_after),
             ("SKIFF_STALL_TIMEOUT", &mut options.stall_after),
         ] {
             if let Some(text) = env.text(&[name]) {
@@ -169,6 +174,11 @@ impl RemoteOptions {
             }
         }
         Ok(options)
+    }
+
+    /// For how long looking a name up is tried.
+    pub(super) fn look_up_for(&self) -> Duration {
+        self.give_up_look_up_after.min(self.give_up_after)
     }
 
     /// Remembers the user name and password that stand in a URL, which [`super::Resolved`] leaves
@@ -303,6 +313,7 @@ impl fmt::Debug for RemoteOptions {
             .field("offline", &self.offline)
             .field("tag_ttl", &self.tag_ttl)
             .field("give_up_after", &self.give_up_after)
+            .field("give_up_look_up_after", &self.give_up_look_up_after)
             .field("stall_after", &self.stall_after)
             .field("hedge_after", &self.hedge_after)
             .field("requests_per_host", &self.requests_per_host)

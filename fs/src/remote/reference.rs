@@ -248,7 +248,7 @@ impl Version {
     }
 }
 
-fn check_registry(registry: &str) -> Result<(), &'static str> {
+pub(super) fn check_registry(registry: &str) -> Result<(), &'static str> {
     if registry.contains('@') {
         return Err("a login does not belong into it; use registry login");
     }

@@ -14,6 +14,7 @@ pub(super) mod credentials;
 pub(super) mod guard;
 mod helper;
 pub(super) mod manifest;
+mod referrers;
 mod registries_conf;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use super::client::Client;
 use super::error::RemoteError;
 use super::exchange::Access;
 use super::roads::{Road, Roads};
+use config_file::Credentials;
 use guard::Guard;
 use registries_conf::{Endpoint, RegistriesConf};
 
@@ -79,6 +81,36 @@ impl Client {
                 }
                 roads.push(if index > 0 { road.alternative() } else { road });
             }
+        }
+        Ok(Roads::new(roads))
+    }
+}
+
+impl Client {
+    /// The ways to `/v2/`, where a registry says whether it likes who we are.
+    pub(super) fn registry_door(
+        &self,
+        registry: &str,
+        credentials: Credentials,
+    ) -> Result<Roads, RemoteError> {
+        let conf = self
+            .registries()
+            .conf
+            .get_or_init(|| RegistriesConf::read(&self.options().places));
+        let conf = conf.as_ref().map_err(Clone::clone)?;
+        let server = api_server(registry);
+        let guard = Arc::new(Guard::with_credentials(registry.to_owned(), credentials));
+        let schemes = schemes(server, self.options().no_https, conf.is_insecure(registry));
+        let mut roads = Vec::new();
+        for (index, (scheme, insecure)) in schemes.iter().enumerate() {
+            let url = Url::parse(&format!("{scheme}://{server}/v2/")).map_err(|error| {
+                RemoteError::Configuration {
+                    file: format!("registry {registry}"),
+                    reason: error.to_string(),
+                }
+            })?;
+            let road = Road::new(url, Access::Guard(Arc::clone(&guard)), *insecure);
+            roads.push(if index > 0 { road.alternative() } else { road });
         }
         Ok(Roads::new(roads))
     }

@@ -34,7 +34,7 @@ impl Client {
             self.web_access(http.url(), http.login()),
             false,
         );
-        let mut patience = self.patience(&name);
+        let mut patience = self.patience(&name, self.options().look_up_for());
         loop {
             match self
                 .beginning(http.url(), &name, &road, patience.stall())

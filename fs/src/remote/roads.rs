@@ -115,12 +115,19 @@ impl Roads {
         Self(roads)
     }
 
+    /// What came on this road did not come to its end. A mirror is not tried first for a while.
+    pub(super) fn broke_off(&self, index: usize) {
+        if let Some(road) = self.0.get(index).filter(|road| road.is_mirror) {
+            road.rest();
+        }
+    }
+
     /// Tries each road that did not fail lately, the last one in any case. A failure of the last one
     /// is the failure of all.
     pub(super) async fn first<T>(
         &self,
         client: &Client,
-        mut walk: impl AsyncFnMut(&Road) -> Result<T, Failure>,
+        mut walk: impl AsyncFnMut(usize, &Road) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut failure = Failure::passing("no server is known");
         let mut answered = false;
@@ -138,7 +145,7 @@ impl Roads {
             if passed_by {
                 continue;
             }
-            failure = match walk(road).await {
+            failure = match walk(index, road).await {
                 Ok(found) => return Ok(found),
                 Err(failure) => failure,
             };

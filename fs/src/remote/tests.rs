@@ -1,6 +1,8 @@
 //! The client against servers that behave, and against some that do not.
 
+mod digests;
 mod http;
+mod login;
 mod policy;
 mod registry;
 

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::error::RemoteError;
 use super::failure::{self, Failure};
+use super::observer::seconds;
 use super::options::RemoteOptions;
 use super::reference::{host_and_port, shown};
 use super::tls::{self, SiteFiles};
@@ -263,13 +264,5 @@ impl Reply {
             // Should this fail, the connection is merely not used again.
             drop(self.body(DRAIN, wait).await);
         }
-    }
-}
-
-fn seconds(time: Duration) -> String {
-    if time < Duration::from_secs(10) {
-        format!("{:.1} s", time.as_secs_f64())
-    } else {
-        format!("{} s", time.as_secs())
     }
 }

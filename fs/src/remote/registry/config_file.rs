@@ -160,7 +160,7 @@ fn scopes(registry: &str, repository: &str) -> Vec<String> {
 }
 
 /// A key without scheme and version: old versions of docker wrote `https://host/v1/`.
-fn plain_key(key: &str) -> &str {
+pub(in super::super) fn plain_key(key: &str) -> &str {
     let key = key
         .strip_prefix("https://")
         .or_else(|| key.strip_prefix("http://"))

@@ -69,6 +69,20 @@ impl Guard {
         }
     }
 
+    /// For a registry as a whole, with a login that is to be tried.
+    pub(super) fn with_credentials(registry: String, credentials: Credentials) -> Self {
+        let state = State {
+            credentials: Some(Some(credentials)),
+            ..State::default()
+        };
+        Self {
+            registry,
+            repository: String::new(),
+            own: true,
+            state: Mutex::new(state),
+        }
+    }
+
     /// The header to send, as far as is known: before the first challenge that is none.
     pub(in super::super) async fn header(
         &self,
@@ -150,7 +164,11 @@ impl Guard {
                 service,
                 scope,
             }) => {
-                let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.repository));
+                let own = || format!("repository:{}:pull", self.repository);
+                let scope = match scope {
+                    None if self.repository.is_empty() => String::new(),
+                    scope => scope.unwrap_or_else(own),
+                };
                 let request = TokenRequest {
                     realm,
                     service,

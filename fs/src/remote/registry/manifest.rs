@@ -1,5 +1,6 @@
 //! Manifests: fetched, held to their digest, and searched for the one layer that is a SIF.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -29,7 +30,7 @@ const SIF_LAYERS: [&str; 2] = [
     "appliciation/vnd.sylabs.sif.layer.tar",
 ];
 /// What the specification lets registries refuse above.
-const MAX_MANIFEST: usize = 4 << 20;
+pub(in super::super) const MAX_MANIFEST: usize = 4 << 20;
 
 /// A manifest or an index, as far as matters; which of the two it is, is checked.
 #[derive(Debug, Deserialize)]
@@ -40,7 +41,9 @@ pub(in super::super) struct Manifest {
     #[serde(default)]
     pub(in super::super) layers: Vec<Descriptor>,
     #[serde(default)]
-    manifests: Vec<Descriptor>,
+    pub(in super::super) manifests: Vec<Descriptor>,
+    /// What an artifact is about.
+    pub(in super::super) subject: Option<Descriptor>,
 }
 
 /// Names a blob or a manifest.
@@ -51,6 +54,9 @@ pub(in super::super) struct Descriptor {
     pub(in super::super) media_type: String,
     pub(in super::super) digest: Digest,
     pub(in super::super) size: u64,
+    pub(in super::super) artifact_type: Option<String>,
+    #[serde(default)]
+    pub(in super::super) annotations: HashMap<String, String>,
     platform: Option<Platform>,
 }
 
@@ -121,7 +127,7 @@ impl Client {
         version: &Version,
     ) -> Result<Fetched, RemoteError> {
         let roads = self.registry_roads(place, &format!("manifests/{}", version.as_str()))?;
-        let mut patience = self.patience(place.name);
+        let mut patience = self.patience(place.name, self.options().look_up_for());
         loop {
             match self
                 .manifest_once(&roads, place.name, version, patience.stall())
@@ -148,7 +154,7 @@ impl Client {
             .into_iter()
             .collect();
         roads
-            .first(self, async |road| {
+            .first(self, async |_, road| {
                 let reply = judge(self.get(road, &headers, wait).await?, name, wait).await?;
                 let told = reply
                     .header("docker-content-digest")
@@ -176,7 +182,7 @@ impl Client {
 
 impl Manifest {
     /// Parses a body, of the type that its header says.
-    fn parse(body: &[u8], header: Option<&str>) -> Result<Self, String> {
+    pub(in super::super) fn parse(body: &[u8], header: Option<&str>) -> Result<Self, String> {
         let manifest: Self =
             serde_json::from_slice(body).map_err(|error| format!("no manifest: {error}"))?;
         let header = header.map(|text| text.split(';').next().unwrap_or_default().trim());

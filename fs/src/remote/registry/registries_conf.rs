@@ -108,6 +108,20 @@ impl RegistriesConf {
         Ok(())
     }
 
+    /// Whether a server is called insecure under its own name.
+    pub(super) fn is_insecure(&self, registry: &str) -> bool {
+        let location = |it: &Registry| {
+            if it.location.is_empty() {
+                it.prefix.clone()
+            } else {
+                it.location.clone()
+            }
+        };
+        self.registries
+            .iter()
+            .any(|it| it.insecure && location(it).split('/').next() == Some(registry))
+    }
+
     /// The servers to ask, in order: mirrors, then the registry itself or what it was renamed to.
     pub(super) fn endpoints(&self, place: Place<'_>) -> Result<Vec<Endpoint>, RemoteError> {
         let name = format!("{}/{}", place.registry, place.repository);

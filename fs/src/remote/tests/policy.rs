@@ -84,7 +84,7 @@ fn lasting_server_errors_end_in_one_clear_line() {
     });
     let it = fails(
         &server,
-        "gave up after 1 s: the server answers 503 Service Unavailable",
+        "gave up after 0.6 s: the server answers 503 Service Unavailable",
     );
     assert!(it.listener.heard_of("trying again in") && it.listener.heard_of("gave up"));
 }
@@ -264,7 +264,7 @@ fn a_server_that_is_gone_and_comes_back() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("gave up after 1 s: cannot connect: connection refused"),
+        error.contains("gave up after 0.6 s: cannot connect: connection refused"),
         "{error}"
     );
 }
