@@ -2,7 +2,7 @@
 //! sockets.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -64,6 +64,26 @@ impl Server {
         address: SocketAddr,
         script: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static,
     ) -> Self {
+        Self::run(address, None, script)
+    }
+
+    /// Speaks https.
+    pub(super) fn start_tls(
+        tls: rustls::ServerConfig,
+        script: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
+        Self::run(
+            SocketAddr::from(([127, 0, 0, 1], 0)),
+            Some(Arc::new(tls)),
+            script,
+        )
+    }
+
+    fn run(
+        address: SocketAddr,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        script: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let (log, stop) = (
@@ -77,8 +97,23 @@ impl Server {
                 if stop_too.load(SeqCst) {
                     break;
                 }
-                let (log, script) = (Arc::clone(&log_too), Arc::clone(&script));
-                thread::spawn(move || serve(stream, &log, &*script));
+                let (log, script, tls) = (Arc::clone(&log_too), Arc::clone(&script), tls.clone());
+                thread::spawn(move || {
+                    stream.set_nodelay(true).unwrap();
+                    let raw = stream.try_clone().unwrap();
+                    match tls {
+                        None => serve(stream, &raw, &log, &*script),
+                        Some(tls) => {
+                            let connection = rustls::ServerConnection::new(tls).unwrap();
+                            serve(
+                                rustls::StreamOwned::new(connection, stream),
+                                &raw,
+                                &log,
+                                &*script,
+                            );
+                        }
+                    }
+                });
             }
         });
         Self {
@@ -118,11 +153,9 @@ impl Drop for Server {
     }
 }
 
-fn serve(stream: TcpStream, log: &Mutex<Vec<Request>>, script: &Script) {
-    stream.set_nodelay(true).unwrap();
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
-    while let Some(mut request) = read(&mut reader) {
+fn serve(stream: impl Read + Write, raw: &TcpStream, log: &Mutex<Vec<Request>>, script: &Script) {
+    let mut stream = BufReader::new(stream);
+    while let Some(mut request) = read(&mut stream) {
         {
             let mut log = log.lock().unwrap();
             request.number = log.len();
@@ -131,18 +164,23 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<Request>>, script: &Script) {
         for step in script(&request) {
             match step {
                 Step::Send(bytes) => {
-                    if stream.write_all(&bytes).is_err() {
+                    let stream = stream.get_mut();
+                    if stream
+                        .write_all(&bytes)
+                        .and_then(|()| stream.flush())
+                        .is_err()
+                    {
                         return;
                     }
                 }
                 Step::Wait(ms) => thread::sleep(Duration::from_millis(ms)),
                 Step::Close => {
-                    drop(stream.shutdown(std::net::Shutdown::Both));
+                    drop(raw.shutdown(std::net::Shutdown::Both));
                     return;
                 }
                 Step::Reset => {
                     let now = Some(Duration::ZERO);
-                    rustix::net::sockopt::set_socket_linger(&stream, now).unwrap();
+                    rustix::net::sockopt::set_socket_linger(raw, now).unwrap();
                     return;
                 }
             }

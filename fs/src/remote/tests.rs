@@ -5,6 +5,7 @@ mod http;
 mod login;
 mod policy;
 mod registry;
+mod tls;
 
 use std::io;
 use std::ops::Range;
