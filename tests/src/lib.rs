@@ -16,3 +16,4 @@ pub mod sys;
 pub mod tree_source;
 pub mod user;
 pub mod userland;
+pub mod web;

@@ -1,0 +1,239 @@
+//! The servers that people really run: Docker's registry, nginx, Python's `http.server`.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::tls::Identity;
+use crate::command::{Cmd, kill_group};
+use crate::user::ordinary;
+
+/// How long a server may take to be there.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The password in [`HTPASSWD`], of the user called `reader`.
+pub const PASSWORD: &str = "s3cret";
+
+/// A file of names and passwords (bcrypt).
+const HTPASSWD: &str = "reader:$2b$04$2WBmtxeszqcXXG1zSECtPepXZNlPxEsBde7qo5eM1UwxWaND6Eo4G\n";
+
+/// A server that ends with this value.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    port: u16,
+    scheme: &'static str,
+    output: Arc<Mutex<String>>,
+    access: Option<PathBuf>,
+}
+
+/// Who may use a [`registry`].
+#[derive(Clone, Copy, Debug)]
+pub enum Access<'a> {
+    /// Everybody.
+    Open,
+    /// `reader` with [`PASSWORD`].
+    Password,
+    /// Those with a token.
+    Token {
+        /// Where tokens are to be had.
+        realm: &'a str,
+        /// Their issuer.
+        issuer: &'a str,
+        /// For whom they are.
+        service: &'a str,
+        /// Who signs them, PEM.
+        certificate: &'a str,
+    },
+}
+
+/// Docker's registry as Debian has it, its files in `folder`.
+///
+/// # Panics
+/// When it does not start.
+pub fn registry(folder: &Path, access: Access<'_>) -> Daemon {
+    let port = free_port();
+    let folder = made(folder);
+    let auth = match access {
+        Access::Open => String::new(),
+        Access::Password => {
+            let file = folder.join("htpasswd");
+            std::fs::write(&file, HTPASSWD).expect("room");
+            format!(
+                "auth: {{htpasswd: {{realm: tests, path: {}}}}}\n",
+                file.display()
+            )
+        }
+        Access::Token {
+            realm,
+            issuer,
+            service,
+            certificate,
+        } => {
+            let file = folder.join("issuer.pem");
+            std::fs::write(&file, certificate).expect("room");
+            format!(
+                "auth: {{token: {{realm: \"{realm}\", service: {service}, issuer: {issuer}, \
+                 rootcertbundle: {}}}}}\n",
+                file.display()
+            )
+        }
+    };
+    let config = folder.join("config.yml");
+    let text = format!(
+        "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+         http: {{addr: \"127.0.0.1:{port}\", secret: tests}}\n{auth}",
+        folder.join("data").display()
+    );
+    std::fs::write(&config, text).expect("room");
+    let mut cmd = ordinary().command("docker-registry");
+    cmd.arg("serve").arg(&config);
+    Daemon::start(&mut cmd, port, "http", None)
+}
+
+/// nginx with TLS: the files below `root`, and behind `/v2/` what a registry at `upstream` has.
+///
+/// # Panics
+/// When it does not start.
+pub fn nginx(folder: &Path, root: &Path, identity: &Identity, upstream: Option<u16>) -> Daemon {
+    let port = free_port();
+    let folder = made(folder);
+    std::fs::write(folder.join("cert.pem"), &identity.certificate).expect("room");
+    std::fs::write(folder.join("key.pem"), &identity.key).expect("room");
+    let proxy = upstream.map_or_else(String::new, |upstream| {
+        format!(
+            "location /v2/ {{ proxy_pass http://127.0.0.1:{upstream}; \
+             proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto https; \
+             client_max_body_size 0; }}"
+        )
+    });
+    let here = folder.display();
+    let text = format!(
+        "daemon off; master_process off; pid {here}/pid; error_log {here}/error.log;\n\
+         events {{ worker_connections 256; }}\n\
+         http {{\n access_log {here}/access.log; default_type application/octet-stream;\n \
+         client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; \
+         fastcgi_temp_path {here}/f; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n \
+         server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {here}/cert.pem; \
+         ssl_certificate_key {here}/key.pem;\n location / {{ root {}; }}\n {proxy} }}\n}}\n",
+        root.display()
+    );
+    let config = folder.join("nginx.conf");
+    std::fs::write(&config, text).expect("room");
+    for file in ["cert.pem", "key.pem", "nginx.conf"] {
+        ordinary().own(&folder.join(file));
+    }
+    let mut cmd = ordinary().command("nginx");
+    cmd.arg("-e").arg(folder.join("error.log"));
+    cmd.arg("-p").arg(&folder).arg("-c").arg(&config);
+    Daemon::start(&mut cmd, port, "https", Some(folder.join("access.log")))
+}
+
+/// `python3 -m http.server` over `root`; it knows no ranges.
+///
+/// # Panics
+/// When it does not start.
+pub fn python(root: &Path) -> Daemon {
+    let port = free_port();
+    let mut cmd = ordinary().command("/usr/bin/python3");
+    cmd.args(["-u", "-m", "http.server", "--bind", "127.0.0.1"]);
+    cmd.arg("--directory").arg(root).arg(port.to_string());
+    Daemon::start(&mut cmd, port, "http", None)
+}
+
+/// A folder of the ordinary user's.
+fn made(folder: &Path) -> PathBuf {
+    std::fs::create_dir_all(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    ordinary().own(folder);
+    folder.to_owned()
+}
+
+/// A port that is free now; somebody may take it before it is used, which the start then reports.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.local_addr().expect("it listens").port()
+}
+
+impl Daemon {
+    fn start(cmd: &mut Cmd, port: u16, scheme: &'static str, access: Option<PathBuf>) -> Self {
+        let mut child = cmd.start();
+        let output = Arc::new(Mutex::new(String::new()));
+        collect(child.stdout.take(), output.clone());
+        collect(child.stderr.take(), output.clone());
+        let mut daemon = Self {
+            child,
+            port,
+            scheme,
+            output,
+            access,
+        };
+        let begin = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            let ended = !matches!(daemon.child.try_wait(), Ok(None));
+            assert!(
+                !ended && begin.elapsed() < PATIENCE,
+                "a server did not start: {}",
+                daemon.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        daemon
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its name and port.
+    pub fn host(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    /// The URL of something on it.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}://localhost:{}{path}", self.scheme, self.port)
+    }
+
+    /// What it said so far.
+    pub fn log(&self) -> String {
+        let said = self
+            .output
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let access = self.access.as_ref().map(std::fs::read_to_string);
+        said + &access.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// How many requests for `what` it tells of.
+    pub fn gets(&self, what: &str) -> usize {
+        let log = self.log();
+        let lines = log.lines().filter(|line| line.contains("\"GET "));
+        lines.filter(|line| line.contains(what)).count()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        kill_group(&self.child);
+        // Killed, it ends.
+        self.child.wait().ok();
+    }
+}
+
+fn collect(pipe: Option<impl Read + Send + 'static>, to: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        let Some(mut pipe) = pipe else { return };
+        while let Ok(read @ 1..) = pipe.read(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..read]);
+            to.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push_str(&text);
+        }
+    });
+}
