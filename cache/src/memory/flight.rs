@@ -2,6 +2,8 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use crate::waiting;
+
 /// Running → landed with a value, or → failed; never back.
 #[derive(Debug)]
 enum State<V> {
@@ -27,6 +29,10 @@ impl<V: Clone> Flight<V> {
 
     /// Waits until the flight is over; `None` when it failed.
     pub(super) fn wait(&self) -> Option<V> {
+        waiting::wait(|| self.wait_here())
+    }
+
+    fn wait_here(&self) -> Option<V> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match &*state {

@@ -1,0 +1,478 @@
+//! A cached blob: reading what is there, fetching what is not.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use sha2::{Digest as _, Sha256};
+
+use super::about::{About, Record, State};
+use super::claims::{Claims, Lock};
+use super::directory::Cache;
+use super::key::BlobKey;
+use super::store::Store;
+use super::{CHUNK, GRAIN};
+
+/// Gives ranges of a blob.
+pub trait Fetch: Send + Sync {
+    /// Calls `sink` with the bytes of `range`, in order, in pieces. May fail midway.
+    ///
+    /// # Errors
+    /// What the network reports, or `sink`.
+    fn fetch(
+        &self,
+        range: Range<u64>,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()>;
+}
+
+/// What [`Blob::check`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CheckReport {
+    /// Bytes that are there and hold.
+    pub good_bytes: u64,
+    /// Bytes that did not hold and were dropped.
+    pub dropped_bytes: u64,
+}
+
+/// An open blob of a cache; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Blob(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    cache: Cache,
+    stem: String,
+    key: BlobKey,
+    about: About,
+    state: Mutex<State>,
+    store: Store,
+    claims: Claims,
+}
+
+impl Blob {
+    pub(super) fn new(cache: Cache, stem: String, record: Record, store: Store) -> Self {
+        Self(Arc::new(Inner {
+            cache,
+            stem,
+            about: record.about(),
+            state: Mutex::new(record.state),
+            key: BlobKey::new(record.key),
+            store,
+            claims: Claims::default(),
+        }))
+    }
+
+    /// Its identity.
+    pub fn key(&self) -> &BlobKey {
+        &self.0.key
+    }
+
+    /// What it is.
+    pub fn about(&self) -> &About {
+        &self.0.about
+    }
+
+    /// Length of the whole in bytes.
+    pub fn size(&self) -> u64 {
+        self.0.store.size()
+    }
+
+    /// What came of comparing the whole with its digest.
+    pub fn state(&self) -> State {
+        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what came of it, for all processes.
+    pub fn set_state(&self, state: State) {
+        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.0.cache.0.set_state(&self.0.stem, state);
+    }
+
+    /// Removes it from the cache: its content is not what it should be.
+    pub fn discard(&self) {
+        // What cannot be removed has its state to tell.
+        let _told = self.0.cache.remove(&self.0.key);
+    }
+
+    /// Fills `buf` from byte `offset` on if all of it is there and holds; waits for nobody.
+    pub fn read_cached(&self, buf: &mut [u8], offset: u64) -> bool {
+        self.0.store.read(buf, offset)
+    }
+
+    /// Parts of `range` that are not there, by the index alone, in whole grains.
+    pub fn missing(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let store = &self.0.store;
+        let missing = store.missing(&range);
+        missing
+            .iter()
+            .map(|grains| store.bytes_of(grains))
+            .collect()
+    }
+
+    /// Bytes that are there, by the index alone.
+    pub fn cached_bytes(&self) -> u64 {
+        let missing: u64 = self
+            .missing(0..self.size())
+            .iter()
+            .map(|part| part.end.saturating_sub(part.start))
+            .sum();
+        self.size().saturating_sub(missing)
+    }
+
+    /// Whether all of it is there, by the index alone. Cheap while much is missing.
+    pub fn is_complete(&self) -> bool {
+        self.0.store.allocated() >= self.size() && self.missing(0..self.size()).is_empty()
+    }
+
+    /// When anything of it was last read or stored, Unix milliseconds; 0 for never.
+    pub fn last_use(&self) -> u64 {
+        let mut last = 0;
+        self.0.store.index.scan_uses(&mut |_, uses| {
+            last = uses.iter().copied().fold(last, u64::max);
+        });
+        last
+    }
+
+    /// Fills `buf` from byte `offset` on. What is missing is fetched, by one thread of one process
+    /// however many want it. A cache that cannot be written is passed by.
+    ///
+    /// # Errors
+    /// What `fetch` reports, and a range beyond the blob's end.
+    pub fn read_through(&self, buf: &mut [u8], offset: u64, fetch: &dyn Fetch) -> io::Result<()> {
+        let store = &self.0.store;
+        let end = offset
+            .checked_add(buf.len() as u64)
+            .filter(|end| *end <= store.size())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let grains = store.grains_of(&(offset..end));
+        let bytes = store.bytes_of(&grains);
+        let mut wanted = Wanted::new(store, grains);
+        // Ends: each turn fetches something, or waits for a thread that does.
+        loop {
+            wanted.read_what_is_there(store);
+            let missing = wanted.missing();
+            let Some(first) = missing.first() else {
+                break;
+            };
+            if !store.is_writable() {
+                // Nowhere to keep it: everybody for himself.
+                for part in &missing {
+                    self.fetch_into(part, &mut wanted, fetch)?;
+                }
+                break;
+            }
+            let Some(claim) = self.0.claims.try_claim(first) else {
+                self.0.claims.wait();
+                continue;
+            };
+            let _lock = Lock::take(store, &claim.grains);
+            // Another process may have brought it while we waited for the lock.
+            wanted.read_what_is_there(store);
+            for part in wanted.missing() {
+                if part.start >= claim.grains.end {
+                    break;
+                }
+                let part = part.start..part.end.min(claim.grains.end);
+                self.fetch_into(&part, &mut wanted, fetch)?;
+            }
+        }
+        let skip = usize::try_from(offset.saturating_sub(bytes.start)).unwrap_or(usize::MAX);
+        let part = wanted
+            .bytes
+            .get(skip..)
+            .and_then(|rest| rest.get(..buf.len()));
+        buf.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    /// Brings all of `range` into the cache; returns how many bytes this call fetched. What others
+    /// are fetching already is waited for.
+    ///
+    /// # Errors
+    /// What `fetch` reports; [`io::ErrorKind::StorageFull`] when there is no room for it.
+    pub fn fill(&self, range: Range<u64>, fetch: &dyn Fetch) -> io::Result<u64> {
+        let store = &self.0.store;
+        let mut fetched = 0_u64;
+        let mut from = store.grains_of(&range);
+        // Each part is asked for once: what cannot be stored is not asked for again.
+        while let Some(first) = store.missing(&store.bytes_of(&from)).into_iter().next() {
+            if !store.is_writable() {
+                return Err(full());
+            }
+            let Some(claim) = self.0.claims.try_claim(&first) else {
+                self.0.claims.wait();
+                continue;
+            };
+            let _lock = Lock::take(store, &claim.grains);
+            for part in store.missing(&store.bytes_of(&claim.grains)) {
+                let mut keep = Keep::new(self, &part);
+                let asked = store.bytes_of(&part);
+                let outcome = fetch.fetch(asked, &mut |bytes| keep.take(bytes));
+                fetched = fetched.saturating_add(keep.taken);
+                outcome.and_then(|()| keep.finish())?;
+                if keep.refused {
+                    return Err(full());
+                }
+            }
+            from.start = claim.grains.end;
+        }
+        Ok(fetched)
+    }
+
+    /// Fetches grains for a reader and keeps them if there is room.
+    fn fetch_into(
+        &self,
+        part: &Range<u64>,
+        wanted: &mut Wanted,
+        fetch: &dyn Fetch,
+    ) -> io::Result<()> {
+        let mut keep = Keep::new(self, part);
+        let asked = self.0.store.bytes_of(part);
+        let mut at = part.start;
+        let target = wanted.part(part).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut done = 0;
+        let outcome = fetch.fetch(asked, &mut |bytes| {
+            let room = target.get_mut(done..).unwrap_or_default();
+            let count = bytes.len().min(room.len());
+            if let (Some(to), Some(bytes)) = (room.get_mut(..count), bytes.get(..count)) {
+                to.copy_from_slice(bytes);
+            }
+            done += count;
+            keep.take(bytes)
+        });
+        let whole = done / GRAIN as usize;
+        let complete = done == target.len();
+        for _ in 0..whole {
+            wanted.mark(at);
+            at = at.saturating_add(1);
+        }
+        if complete {
+            (at..part.end).for_each(|grain| wanted.mark(grain));
+        }
+        outcome.and_then(|()| keep.finish())
+    }
+
+    /// Reads everything that is there and drops what does not hold.
+    pub fn check(&self) -> CheckReport {
+        let mut report = CheckReport::default();
+        self.each_chunk(&mut |grains, bytes, store| {
+            let mut sums = vec![0; grain_count(&grains)];
+            store.index.sums(grains.start, &mut sums);
+            let mut good = vec![false; sums.len()];
+            store.read_grains(&grains, bytes, &mut |grain| {
+                let at = usize::try_from(grain.saturating_sub(grains.start)).unwrap_or(usize::MAX);
+                if let Some(good) = good.get_mut(at) {
+                    *good = true;
+                }
+            });
+            for ((grain, sum), good) in (grains.start..).zip(&sums).zip(&good) {
+                let one = grain..grain.saturating_add(1);
+                let len = store.bytes_of(&one);
+                let len = len.end.saturating_sub(len.start);
+                if *good {
+                    report.good_bytes = report.good_bytes.saturating_add(len);
+                } else if *sum != 0 {
+                    report.dropped_bytes = report.dropped_bytes.saturating_add(len);
+                    if store.is_writable() {
+                        store.forget(&one);
+                    }
+                }
+            }
+            true
+        });
+        report
+    }
+
+    /// The sha256 of the whole; `None` when not all of it is there and holds.
+    ///
+    /// # Errors
+    /// None so far: what cannot be read is not there.
+    pub fn digest(&self) -> io::Result<Option<[u8; 32]>> {
+        let mut hasher = Sha256::new();
+        let whole = self.each_chunk(&mut |grains, bytes, store| {
+            let mut there = 0;
+            store.read_grains(&grains, bytes, &mut |_| there += 1);
+            hasher.update(&*bytes);
+            there == grain_count(&grains)
+        });
+        Ok(whole.then(|| hasher.finalize().into()))
+    }
+
+    /// Calls `look` with each chunk's grains and room for their bytes, until it returns `false`.
+    fn each_chunk(&self, look: &mut Look<'_>) -> bool {
+        let store = &self.0.store;
+        let mut space = vec![0; CHUNK as usize];
+        let mut at = 0;
+        while at < self.size() {
+            let end = at.saturating_add(CHUNK).min(self.size());
+            let len = usize::try_from(end.saturating_sub(at)).unwrap_or(0);
+            let Some(bytes) = space.get_mut(..len) else {
+                return false;
+            };
+            if !look(store.grains_of(&(at..end)), bytes, store) {
+                return false;
+            }
+            at = end;
+        }
+        true
+    }
+}
+
+/// Is shown the grains of a chunk and room for their bytes; `false` ends the tour.
+type Look<'a> = dyn FnMut(Range<u64>, &mut [u8], &Store) -> bool + 'a;
+
+fn full() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::StorageFull,
+        "there is no room in the cache, or it cannot be written",
+    )
+}
+
+fn grain_count(grains: &Range<u64>) -> usize {
+    usize::try_from(grains.end.saturating_sub(grains.start)).unwrap_or(usize::MAX)
+}
+
+/// Grains that a reader collects.
+struct Wanted {
+    grains: Range<u64>,
+    bytes: Vec<u8>,
+    have: Vec<bool>,
+}
+
+impl Wanted {
+    fn new(store: &Store, grains: Range<u64>) -> Self {
+        let bytes = store.bytes_of(&grains);
+        let len = usize::try_from(bytes.end.saturating_sub(bytes.start)).unwrap_or(0);
+        Self {
+            bytes: vec![0; len],
+            have: vec![false; grain_count(&grains)],
+            grains,
+        }
+    }
+
+    fn index(&self, grain: u64) -> usize {
+        usize::try_from(grain.saturating_sub(self.grains.start)).unwrap_or(usize::MAX)
+    }
+
+    fn mark(&mut self, grain: u64) {
+        let at = self.index(grain);
+        if let Some(have) = self.have.get_mut(at) {
+            *have = true;
+        }
+    }
+
+    /// The place of `grains`.
+    fn part(&mut self, grains: &Range<u64>) -> Option<&mut [u8]> {
+        let from = self.index(grains.start).checked_mul(GRAIN as usize)?;
+        let to = self.index(grains.end).checked_mul(GRAIN as usize)?;
+        let to = to.min(self.bytes.len());
+        self.bytes.get_mut(from..to)
+    }
+
+    fn read_what_is_there(&mut self, store: &Store) {
+        for grains in self.missing() {
+            let mut found = Vec::new();
+            if let Some(bytes) = self.part(&grains) {
+                store.read_grains(&grains, bytes, &mut |grain| found.push(grain));
+            }
+            found.into_iter().for_each(|grain| self.mark(grain));
+        }
+    }
+
+    /// What is still to come.
+    fn missing(&self) -> Vec<Range<u64>> {
+        let mut missing: Vec<Range<u64>> = Vec::new();
+        for (grain, have) in (self.grains.start..).zip(&self.have) {
+            if *have {
+                continue;
+            }
+            let end = grain.saturating_add(1);
+            match missing.last_mut() {
+                Some(last) if last.end == grain => last.end = end,
+                _ => missing.push(grain..end),
+            }
+        }
+        missing
+    }
+}
+
+/// Puts arriving bytes into the cache, grain by grain.
+struct Keep<'a> {
+    blob: &'a Blob,
+    /// First grain that is not stored.
+    next: u64,
+    end: u64,
+    /// Bytes of grains that are not complete.
+    rest: Vec<u8>,
+    /// There is no room.
+    refused: bool,
+    taken: u64,
+}
+
+impl<'a> Keep<'a> {
+    fn new(blob: &'a Blob, grains: &Range<u64>) -> Self {
+        Self {
+            blob,
+            next: grains.start,
+            end: grains.end,
+            rest: Vec::new(),
+            refused: !blob.0.store.is_writable(),
+            taken: 0,
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.taken = self.taken.saturating_add(bytes.len() as u64);
+        if self.refused {
+            return Ok(());
+        }
+        self.rest.extend_from_slice(bytes);
+        let whole = self.rest.len() / GRAIN as usize * GRAIN as usize;
+        if whole > 0 {
+            self.store(whole);
+        }
+        Ok(())
+    }
+
+    /// Stores what remains: the blob's last grain is a short one.
+    fn finish(&mut self) -> io::Result<()> {
+        if !self.refused && !self.rest.is_empty() {
+            let len = self.blob.0.store.bytes_of(&(self.next..self.end));
+            if self.rest.len() as u64 != len.end.saturating_sub(len.start) {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.store(self.rest.len());
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, len: usize) {
+        let inner = &self.blob.0;
+        let grains = (len as u64).div_ceil(GRAIN);
+        // More than was asked for is not ours to believe.
+        let fits = self.next.saturating_add(grains) <= self.end;
+        let stored = fits
+            && inner.cache.reserve(grains)
+            && match inner
+                .store
+                .write_grains(self.next, self.rest.get(..len).unwrap_or_default())
+            {
+                Ok(()) => true,
+                Err(_) => {
+                    inner.cache.0.ledger.pass_by();
+                    false
+                }
+            };
+        if stored {
+            self.next = self.next.saturating_add(grains);
+            self.rest.drain(..len);
+            inner.claims.arrived();
+        } else {
+            self.refused = true;
+            self.rest = Vec::new();
+        }
+    }
+}

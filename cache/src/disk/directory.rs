@@ -1,0 +1,398 @@
+//! A cache directory: opening it, whom it belongs to, and the files in it.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::about::{About, BlobInfo, Record, State};
+use super::blob::Blob;
+use super::index::Index;
+use super::key::BlobKey;
+use super::limits::Limits;
+use super::store::{Store, now_ms};
+use super::usage::Ledger;
+
+/// Longest `.about` file that is read.
+const MAX_ABOUT_BYTES: u64 = 64 << 10;
+
+pub(super) const BLOBS: &str = "blobs";
+pub(super) const NOTES: &str = "notes";
+
+/// Why a cache cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// No place for one.
+    #[error(
+        "no directory for the cache: none of {tried} can be used; set SKIFF_CACHE_DIR to a \
+         directory of yours on a local disk"
+    )]
+    NoPlace {
+        /// What was looked at.
+        tried: String,
+    },
+    /// The directory is not safe to use.
+    #[error("cache directory {dir}: {reason}", dir = dir.display())]
+    Unsafe {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// Only its owner may change it.
+    #[error("cache directory {dir} belongs to another user and can only be read", dir = dir.display())]
+    ReadOnly {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The system says no.
+    #[error("cache {path}: {source}", path = path.display())]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// What it says.
+        source: io::Error,
+    },
+}
+
+/// A cache directory; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Cache(pub(super) Arc<Directory>);
+
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) path: PathBuf,
+    pub(super) fd: OwnedFd,
+    pub(super) writable: bool,
+    /// All users may read: files get mode 0644 and not 0600.
+    shared: bool,
+    pub(super) limits: Limits,
+    pub(super) ledger: Ledger,
+}
+
+impl Cache {
+    /// Opens the cache in `dir`, which is made (for the caller alone) if it is missing. The owner
+    /// writes; in another user's directory everybody else reads what they are let.
+    ///
+    /// # Errors
+    /// [`CacheError`]: a symbolic link, a directory that others may write to, no permission.
+    pub fn open(dir: &Path, limits: Limits) -> Result<Self, CacheError> {
+        let io = |source: io::Error| CacheError::Io {
+            path: dir.to_owned(),
+            source,
+        };
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        let fd = match rustix::fs::open(dir, flags, Mode::empty()) {
+            Err(Errno::NOENT) => {
+                let mut builder = std::fs::DirBuilder::new();
+                builder
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(dir)
+                    .map_err(io)?;
+                rustix::fs::open(dir, flags, Mode::empty())
+            }
+            other => other,
+        };
+        let fd = fd.map_err(|errno| match errno {
+            Errno::LOOP | Errno::NOTDIR => CacheError::Unsafe {
+                dir: dir.to_owned(),
+                reason: "is not a directory itself (a symbolic link or a file)".to_owned(),
+            },
+            errno => io(errno.into()),
+        })?;
+        let stat = rustix::fs::fstat(&fd).map_err(|errno| io(errno.into()))?;
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        if mode.intersects(Mode::WGRP | Mode::WOTH) {
+            return Err(CacheError::Unsafe {
+                dir: dir.to_owned(),
+                reason: "other users can write to it, so its content cannot be trusted; \
+                         chmod go-w it"
+                    .to_owned(),
+            });
+        }
+        let owned = stat.st_uid == rustix::process::geteuid().as_raw();
+        let directory = Directory {
+            path: dir.to_owned(),
+            fd,
+            writable: owned,
+            shared: mode.contains(Mode::ROTH | Mode::XOTH),
+            limits,
+            ledger: Ledger::default(),
+        };
+        if owned {
+            // A file system that cannot be written is one that can be read.
+            let _read_only = directory.make(BLOBS).and_then(|()| directory.make(NOTES));
+        }
+        Ok(Self(Arc::new(directory)))
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Whether it is the caller's own. (Its disk may still be full.)
+    pub fn is_writable(&self) -> bool {
+        self.0.writable
+    }
+
+    /// Opens the blob `key`; the first to do so makes it.
+    ///
+    /// # Errors
+    /// [`CacheError`]
+    pub fn blob(&self, key: &BlobKey, about: &About) -> Result<Blob, CacheError> {
+        if !self.0.writable {
+            return self.find(key).ok_or_else(|| CacheError::ReadOnly {
+                dir: self.0.path.clone(),
+            });
+        }
+        let stem = key.stem();
+        let known = self.0.record(&stem);
+        let record = match known {
+            // A name may change its meaning, a key does not: what does not fit is left over from
+            // damage.
+            Some(record) if record.key == key.as_str() && record.size == about.size => record,
+            _ => {
+                let record = Record::new(key, about, now_ms());
+                self.0.put_record(&stem, &record)?;
+                record
+            }
+        };
+        self.0
+            .store(&stem, key, about.size)
+            .map(|store| Blob::new(self.clone(), stem.clone(), record, store))
+            .map_err(|source| CacheError::Io {
+                path: self.0.path.join(BLOBS).join(stem),
+                source,
+            })
+    }
+
+    /// The blob `key` if anything of it was ever there.
+    pub fn find(&self, key: &BlobKey) -> Option<Blob> {
+        let stem = key.stem();
+        let record = self.0.record(&stem)?;
+        if record.key != key.as_str() {
+            return None;
+        }
+        let store = self.0.store(&stem, key, record.size).ok()?;
+        Some(Blob::new(self.clone(), stem, record, store))
+    }
+
+    /// All blobs, the last used first.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn list(&self) -> Result<Vec<BlobInfo>, CacheError> {
+        let mut list: Vec<BlobInfo> = self
+            .0
+            .stems()?
+            .iter()
+            .filter_map(|stem| self.info(stem))
+            .collect();
+        list.sort_by_key(|info| std::cmp::Reverse(info.last_use));
+        Ok(list)
+    }
+
+    fn info(&self, stem: &str) -> Option<BlobInfo> {
+        let record = self.0.record(stem)?;
+        let key = BlobKey::new(record.key.clone());
+        let blob = self.find(&key)?;
+        Some(BlobInfo {
+            cached_bytes: blob.cached_bytes(),
+            last_use: blob.last_use().max(record.created),
+            pinned: self.0.is_pinned(stem),
+            state: record.state,
+            created: record.created,
+            about: record.about(),
+            key,
+        })
+    }
+
+    /// Keeps `key` from being evicted; `false` when there is no such blob.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    pub fn pin(&self, key: &BlobKey) -> Result<bool, CacheError> {
+        self.0.check_writable()?;
+        let stem = key.stem();
+        if self.0.record(&stem).is_none() {
+            return Ok(false);
+        }
+        self.0.replace(BLOBS, &format!("{stem}.pin"), b"")?;
+        Ok(true)
+    }
+
+    /// Lets `key` be evicted again; `false` when it was not pinned.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    pub fn unpin(&self, key: &BlobKey) -> Result<bool, CacheError> {
+        self.0.check_writable()?;
+        self.0.delete(BLOBS, &format!("{}.pin", key.stem()))
+    }
+
+    /// Removes a blob, pinned or not; `false` when there is none. Whoever has it open goes on
+    /// reading what no longer has a name.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    pub fn remove(&self, key: &BlobKey) -> Result<bool, CacheError> {
+        self.0.check_writable()?;
+        let stem = key.stem();
+        let mut found = false;
+        for extension in ["about", "pin", "index", "data"] {
+            found |= self.0.delete(BLOBS, &format!("{stem}.{extension}"))?;
+        }
+        self.0.ledger.forget();
+        Ok(found)
+    }
+}
+
+impl Directory {
+    fn io(&self, sub: &str, name: &str) -> impl Fn(Errno) -> CacheError {
+        let path = self.path.join(sub).join(name);
+        move |errno| CacheError::Io {
+            path: path.clone(),
+            source: errno.into(),
+        }
+    }
+
+    fn make(&self, sub: &str) -> Result<(), CacheError> {
+        let mode = if self.shared { 0o755 } else { 0o700 };
+        match rustix::fs::mkdirat(&self.fd, sub, Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(self.io(sub, "")(errno)),
+        }
+    }
+
+    pub(super) fn check_writable(&self) -> Result<(), CacheError> {
+        if self.writable {
+            return Ok(());
+        }
+        Err(CacheError::ReadOnly {
+            dir: self.path.clone(),
+        })
+    }
+
+    /// Opens `sub/name` itself, never what a link there points to, and only a regular file.
+    pub(super) fn open_file(&self, sub: &str, name: &str, flags: OFlags) -> Result<File, Errno> {
+        let mode = Mode::from_raw_mode(if self.shared { 0o644 } else { 0o600 });
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let path = format!("{sub}/{name}");
+        let file = rustix::fs::openat(&self.fd, &*path, flags, mode)?;
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Errno::INVAL);
+        }
+        Ok(file.into())
+    }
+
+    /// All of a small file.
+    pub(super) fn read(&self, sub: &str, name: &str, limit: u64) -> Option<Vec<u8>> {
+        let file = self.open_file(sub, name, OFlags::RDONLY).ok()?;
+        let mut content = Vec::new();
+        file.take(limit).read_to_end(&mut content).ok()?;
+        Some(content)
+    }
+
+    /// Writes a small file beside its place and moves it there.
+    pub(super) fn replace(&self, sub: &str, name: &str, content: &[u8]) -> Result<(), CacheError> {
+        let beside = format!(".{name}.{}.{}", std::process::id(), now_ms());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        let failed = self.io(sub, name);
+        let mut file = self.open_file(sub, &beside, flags).map_err(&failed)?;
+        let full = |name: &str| format!("{sub}/{name}");
+        let written = file
+            .write_all(content)
+            .map_err(|error| CacheError::Io {
+                path: self.path.join(sub).join(name),
+                source: error,
+            })
+            .and_then(|()| {
+                rustix::fs::renameat(&self.fd, full(&beside), &self.fd, full(name)).map_err(failed)
+            });
+        if written.is_err() {
+            let _leftover = self.delete(sub, &beside);
+        }
+        written
+    }
+
+    pub(super) fn delete(&self, sub: &str, name: &str) -> Result<bool, CacheError> {
+        match rustix::fs::unlinkat(&self.fd, format!("{sub}/{name}"), AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.io(sub, name)(errno)),
+        }
+    }
+
+    pub(super) fn is_pinned(&self, stem: &str) -> bool {
+        self.open_file(BLOBS, &format!("{stem}.pin"), OFlags::RDONLY)
+            .is_ok()
+    }
+
+    pub(super) fn record(&self, stem: &str) -> Option<Record> {
+        let content = self.read(BLOBS, &format!("{stem}.about"), MAX_ABOUT_BYTES)?;
+        serde_json::from_slice(&content).ok()
+    }
+
+    pub(super) fn put_record(&self, stem: &str, record: &Record) -> Result<(), CacheError> {
+        let content = serde_json::to_vec(record).unwrap_or_default();
+        self.replace(BLOBS, &format!("{stem}.about"), &content)
+    }
+
+    pub(super) fn set_state(&self, stem: &str, state: State) {
+        if let Some(mut record) = self.record(stem).filter(|_| self.writable) {
+            record.state = state;
+            // It will be found out again.
+            let _again = self.put_record(stem, &record);
+        }
+    }
+
+    /// The files of a blob.
+    pub(super) fn store(&self, stem: &str, key: &BlobKey, size: u64) -> io::Result<Store> {
+        let flags = if self.writable {
+            OFlags::RDWR | OFlags::CREATE
+        } else {
+            OFlags::RDONLY
+        };
+        let digest = key.digest();
+        let open =
+            |extension: &str, flags| self.open_file(BLOBS, &format!("{stem}.{extension}"), flags);
+        let (index, data, writable) = match (open("index", flags), open("data", flags)) {
+            (Ok(index), Ok(data)) => (index, data, self.writable),
+            // A disk that was made read-only can still be read.
+            (Err(Errno::ROFS), _) | (_, Err(Errno::ROFS)) => (
+                open("index", OFlags::RDONLY)?,
+                open("data", OFlags::RDONLY)?,
+                false,
+            ),
+            (Err(errno), _) | (_, Err(errno)) => return Err(errno.into()),
+        };
+        let index = Index::open(index, &digest, size, writable)?;
+        Ok(Store::new(data, index, &digest, size, writable))
+    }
+
+    /// Names of all blobs, without extension.
+    pub(super) fn stems(&self) -> Result<Vec<String>, CacheError> {
+        let path = self.path.join(BLOBS);
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(CacheError::Io { path, source }),
+        };
+        Ok(entries
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name();
+                let stem = name.to_str()?.strip_suffix(".about")?;
+                let is_digest = stem.len() == 64 && stem.bytes().all(|b| b.is_ascii_hexdigit());
+                is_digest.then(|| stem.to_owned())
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,258 @@
+//! A blob's data and index files as one: grains that are believed or not.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::index::{Index, read_some};
+use super::{CHUNK, GRAIN, GRAINS_PER_CHUNK};
+
+/// A use is noted again only when the last note is older: one that is read all the time costs ten
+/// writes a second and not one per read.
+const USE_STEP_MS: u64 = 100;
+
+/// Chunks of which this process remembers when it last noted a use.
+const REMEMBERED: usize = 1024;
+
+/// Grains looked at in one go by scans.
+const PIECE_GRAINS: usize = 64;
+
+thread_local! {
+    /// Whole grains, of which a reader often wants a part.
+    static GRAINS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+#[derive(Debug)]
+pub(super) struct Store {
+    data: File,
+    pub(super) index: Index,
+    size: u64,
+    seed: u64,
+    writable: bool,
+    /// `chunk << 24 | time in steps`, by hash of the chunk.
+    noted: Box<[AtomicU64]>,
+}
+
+impl Store {
+    pub(super) fn new(data: File, index: Index, key: &[u8; 32], size: u64, writable: bool) -> Self {
+        Self {
+            data,
+            index,
+            size,
+            seed: key
+                .first_chunk()
+                .map_or(0, |first| u64::from_le_bytes(*first)),
+            writable,
+            noted: (0..REMEMBERED).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    pub(super) const fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(super) const fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Grains that `range` of bytes touches.
+    pub(super) fn grains_of(&self, range: &Range<u64>) -> Range<u64> {
+        let end = range.end.min(self.size);
+        range.start / GRAIN..end.div_ceil(GRAIN).max(range.start / GRAIN)
+    }
+
+    /// Bytes of grains.
+    pub(super) fn bytes_of(&self, grains: &Range<u64>) -> Range<u64> {
+        let at = |grain: u64| grain.saturating_mul(GRAIN).min(self.size);
+        at(grains.start)..at(grains.end)
+    }
+
+    /// Bytes of the disk that the data takes.
+    pub(super) fn allocated(&self) -> u64 {
+        self.data
+            .metadata()
+            .map_or(0, |data| data.blocks().saturating_mul(512))
+    }
+
+    fn sum(&self, grain: u64, bytes: &[u8]) -> u64 {
+        // Seeded with blob and place: bytes that moved are not believed. 0 means absent.
+        xxh3_64_with_seed(bytes, self.seed.wrapping_add(grain)).max(1)
+    }
+
+    /// Reads whole grains into `bytes`; calls `believed` with the number of each that holds.
+    /// `bytes` has the length of these grains.
+    pub(super) fn read_grains(
+        &self,
+        grains: &Range<u64>,
+        bytes: &mut [u8],
+        believed: &mut dyn FnMut(u64),
+    ) {
+        let mut sums = [0; PIECE_GRAINS];
+        let mut at = grains.start;
+        for piece in bytes.chunks_mut(PIECE_GRAINS * GRAIN as usize) {
+            let count = piece.len().div_ceil(GRAIN as usize);
+            let sums = sums.get_mut(..count).unwrap_or_default();
+            self.index.sums(at, sums);
+            if sums.iter().any(|sum| *sum != 0) {
+                let got = read_some(&self.data, piece, at.saturating_mul(GRAIN));
+                let piece = piece.get(..got).unwrap_or_default();
+                let grains = piece.chunks(GRAIN as usize);
+                for ((number, sum), grain) in (at..).zip(sums.iter()).zip(grains) {
+                    if *sum != 0 && self.sum(number, grain) == *sum {
+                        believed(number);
+                    }
+                }
+            }
+            at = at.saturating_add(count as u64);
+        }
+    }
+
+    /// Fills `buf` from byte `offset` on if all of it is there and holds.
+    pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> bool {
+        let Some(end) = offset
+            .checked_add(buf.len() as u64)
+            .filter(|end| *end <= self.size)
+        else {
+            return false;
+        };
+        let grains = self.grains_of(&(offset..end));
+        let bytes = self.bytes_of(&grains);
+        let len = usize::try_from(bytes.end.saturating_sub(bytes.start)).unwrap_or(usize::MAX);
+        GRAINS.with_borrow_mut(|space| {
+            if space.len() < len {
+                space.resize(len, 0);
+            }
+            let space = space.get_mut(..len).unwrap_or_default();
+            let mut there = 0;
+            self.read_grains(&grains, space, &mut |_| there += 1);
+            if there != grains.end.saturating_sub(grains.start) {
+                return false;
+            }
+            let skip = usize::try_from(offset.saturating_sub(bytes.start)).unwrap_or(usize::MAX);
+            let Some(part) = space.get(skip..).and_then(|rest| rest.get(..buf.len())) else {
+                return false;
+            };
+            buf.copy_from_slice(part);
+            self.note_use(&grains);
+            true
+        })
+    }
+
+    /// Puts whole grains from `first` on into the files: data first, checksums after.
+    pub(super) fn write_grains(&self, first: u64, bytes: &[u8]) -> io::Result<()> {
+        self.data.write_all_at(bytes, first.saturating_mul(GRAIN))?;
+        let sums: Vec<u64> = (first..)
+            .zip(bytes.chunks(GRAIN as usize))
+            .map(|(grain, bytes)| self.sum(grain, bytes))
+            .collect();
+        self.index.set_sums(first, &sums)?;
+        let end = first.saturating_add(sums.len() as u64);
+        let now = now_ms();
+        for chunk in first / GRAINS_PER_CHUNK..end.div_ceil(GRAINS_PER_CHUNK) {
+            self.note(chunk, now);
+        }
+        Ok(())
+    }
+
+    /// Forgets `grains`: what the index says of them is wrong.
+    pub(super) fn forget(&self, grains: &Range<u64>) {
+        let count = grains.end.saturating_sub(grains.start).min(1 << 20);
+        let zeros = vec![0; usize::try_from(count).unwrap_or(0)];
+        // They are not believed either way.
+        let _not_believed = self.index.set_sums(grains.start, &zeros);
+    }
+
+    /// Gives up chunk `chunk`: the index first, so that nobody reads the hole as data.
+    pub(super) fn evict(&self, chunk: u64) -> io::Result<()> {
+        let first = chunk.saturating_mul(GRAINS_PER_CHUNK);
+        let end = first
+            .saturating_add(GRAINS_PER_CHUNK)
+            .min(self.index.grains());
+        let zeros = [0; GRAINS_PER_CHUNK as usize];
+        let count = usize::try_from(end.saturating_sub(first)).unwrap_or(0);
+        self.index
+            .set_sums(first, zeros.get(..count).unwrap_or_default())?;
+        self.index.set_use(chunk, 0)?;
+        self.punch(chunk.saturating_mul(CHUNK)..chunk.saturating_mul(CHUNK).saturating_add(CHUNK))
+    }
+
+    /// Punches out what the index does not know: left by processes that were killed between data and
+    /// checksum.
+    pub(super) fn sweep(&self) {
+        for grains in self.missing(&(0..self.size)) {
+            let bytes = self.bytes_of(&grains);
+            // What is not punched is only not freed.
+            let _not_freed = self.punch(bytes);
+        }
+    }
+
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        use rustix::fs::FallocateFlags;
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let len = range.end.saturating_sub(range.start);
+        Ok(rustix::fs::fallocate(&self.data, flags, range.start, len)?)
+    }
+
+    /// Parts of `range` that the index does not have, in whole grains.
+    pub(super) fn missing(&self, range: &Range<u64>) -> Vec<Range<u64>> {
+        let grains = self.grains_of(range);
+        let mut missing = Vec::new();
+        let mut next = grains.start;
+        self.index.scan(grains.clone(), &mut |first, sums| {
+            for (grain, sum) in (first..).zip(sums) {
+                if *sum != 0 {
+                    push(&mut missing, next..grain);
+                    next = grain.saturating_add(1);
+                }
+            }
+        });
+        push(&mut missing, next..grains.end);
+        missing
+    }
+
+    fn note_use(&self, grains: &Range<u64>) {
+        if !self.writable {
+            return;
+        }
+        let now = now_ms();
+        for chunk in grains.start / GRAINS_PER_CHUNK..grains.end.div_ceil(GRAINS_PER_CHUNK) {
+            let note = (chunk << 24) | ((now / USE_STEP_MS) & 0xFF_FFFF);
+            let slot = usize::try_from(chunk).unwrap_or(0) % REMEMBERED;
+            let Some(slot) = self.noted.get(slot) else {
+                continue;
+            };
+            if slot.swap(note, Ordering::Relaxed) != note {
+                self.note(chunk, now);
+            }
+        }
+    }
+
+    fn note(&self, chunk: u64, now: u64) {
+        // A use that is not noted makes the chunk look older, that is all.
+        let _looks_older = self.index.set_use(chunk, now);
+    }
+}
+
+fn push(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
+    if range.is_empty() {
+        return;
+    }
+    match ranges.last_mut() {
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ => ranges.push(range),
+    }
+}
+
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(1, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}
