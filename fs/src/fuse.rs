@@ -22,3 +22,4 @@ mod push;
 mod readahead;
 mod reply;
 mod sys;
+mod waits;

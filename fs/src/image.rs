@@ -92,7 +92,9 @@ pub enum ImageKind {
 #[derive(Debug)]
 pub struct Image {
     path: PathBuf,
-    source: Arc<FileSource>,
+    /// Of an image that is a file or directory of this machine.
+    file: Option<Arc<FileSource>>,
+    source: Arc<dyn Source>,
     kind: ImageKind,
 }
 
@@ -127,22 +129,50 @@ impl Image {
             source,
         };
         let is_directory = file.metadata().map_err(read)?.is_dir();
-        let source = Arc::new(FileSource::new(file).map_err(read)?);
-        let kind = if is_directory {
-            ImageKind::Sandbox
-        } else {
-            match probe::read(&*source).map_err(read)? {
-                Probe::Sif => ImageKind::Sif(Sif::read(&*source)?),
-                Probe::Squashfs { offset } => ImageKind::Squashfs { offset },
-                Probe::Ext3 { offset } => ImageKind::Ext3 { offset },
-                Probe::Unknown => return Err(ImageError::NotRecognized),
-            }
+        let file = Arc::new(FileSource::new(file).map_err(read)?);
+        if is_directory {
+            return Ok(Self {
+                path: path.to_owned(),
+                source: Arc::clone(&file) as Arc<dyn Source>,
+                file: Some(file),
+                kind: ImageKind::Sandbox,
+            });
+        }
+        let image = Self::from_source(Arc::clone(&file) as Arc<dyn Source>, path)?;
+        Ok(Self {
+            file: Some(file),
+            ..image
+        })
+    }
+
+    /// An image out of `source`, wherever its bytes come from; `path` is for messages only.
+    ///
+    /// # Errors
+    /// [`ImageError`]
+    pub fn from_source(source: Arc<dyn Source>, path: &Path) -> Result<Self, ImageError> {
+        let read = |source| ImageError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let kind = match probe::read(&*source).map_err(read)? {
+            Probe::Sif => ImageKind::Sif(Sif::read(&*source)?),
+            Probe::Squashfs { offset } => ImageKind::Squashfs { offset },
+            Probe::Ext3 { offset } => ImageKind::Ext3 { offset },
+            Probe::Unknown => return Err(ImageError::NotRecognized),
         };
         Ok(Self {
             path: path.to_owned(),
+            file: None,
             source,
             kind,
         })
+    }
+
+    /// The same image with its bytes read through `source`, which has the same ones: a cache.
+    #[must_use]
+    pub fn through(mut self, source: Arc<dyn Source>) -> Self {
+        self.source = source;
+        self
     }
 
     /// The name it was opened by.
@@ -150,14 +180,14 @@ impl Image {
         &self.path
     }
 
-    /// The open file or directory.
-    pub fn file(&self) -> &File {
-        self.source.file()
+    /// The open file or directory; `None` for an image that is elsewhere.
+    pub fn file(&self) -> Option<&File> {
+        Some(self.file.as_ref()?.file())
     }
 
     /// All bytes of the file (none of a sandbox).
     pub fn source(&self) -> Arc<dyn Source> {
-        Arc::clone(&self.source) as Arc<dyn Source>
+        Arc::clone(&self.source)
     }
 
     /// What it is.

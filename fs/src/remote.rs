@@ -30,6 +30,7 @@ mod hedge;
 pub mod login;
 mod observer;
 mod options;
+pub mod pins;
 mod range;
 mod reference;
 mod registry;

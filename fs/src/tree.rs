@@ -230,6 +230,15 @@ pub trait Tree: Send + Sync + std::fmt::Debug {
     /// errors are left for the read that will meet them.
     fn prefetch(&self, node: NodeRef, offset: u64, len: u64);
 
+    /// Says that `[offset, offset + len)` will be read soon: where the image is far away its bytes
+    /// are fetched meanwhile. Returns at once, and decodes nothing.
+    fn announce(&self, _node: NodeRef, _offset: u64, _len: u64) {}
+
+    /// Whether calls may have to wait for a network.
+    fn waits(&self) -> bool {
+        false
+    }
+
     /// Size of the blocks that files are decoded in: the useful step for [`Tree::prefetch`].
     fn block_size(&self) -> u32;
 

@@ -12,6 +12,7 @@
 //!
 //! The process is single-threaded throughout, so that the halves of a fork can go on alike.
 
+pub mod errand;
 mod execute;
 mod setup;
 mod supervise;

@@ -193,6 +193,7 @@ impl Squashfs {
             metadata: Metadata::new(
                 Arc::clone(&source),
                 superblock.codec,
+                superblock.inode_table..superblock.bytes_used,
                 options.metadata_cache_bytes,
             ),
             data: Data::new(
@@ -321,14 +322,35 @@ impl Squashfs {
         let Body::File(file) = self.inode(node)?.body else {
             return Err(TreeError::NotRegular);
         };
-        let content = Content {
+        let fragment = |number| self.fragment(number);
+        let content = self.content(node, &file, &fragment);
+        self.data.read(content, offset, len, emit)
+    }
+
+    fn announce_content(&self, node: NodeRef, offset: u64, len: u64) -> Result<(), TreeError> {
+        let Body::File(file) = self.inode(node)?.body else {
+            return Err(TreeError::NotRegular);
+        };
+        let fragment = |number| self.fragment(number);
+        let content = self.content(node, &file, &fragment);
+        self.data.places(content, offset, len, &mut |place| {
+            self.source.will_need(place);
+        })
+    }
+
+    fn content<'a>(
+        &'a self,
+        node: NodeRef,
+        file: &'a inode::File,
+        fragment: data::FindFragment<'a>,
+    ) -> Content<'a> {
+        Content {
             node,
-            file: &file,
+            file,
             metadata: &self.metadata,
             inodes: self.inodes,
-            fragment: &|number| self.fragment(number),
-        };
-        self.data.read(content, offset, len, emit)
+            fragment,
+        }
     }
 }
 
@@ -398,6 +420,15 @@ impl Tree for Squashfs {
         // The read that needs these bytes will meet the same error and report it.
         self.read_content(node, offset, len, &mut drop)
             .unwrap_or_default();
+    }
+
+    fn announce(&self, node: NodeRef, offset: u64, len: u64) {
+        // The read that needs these bytes will meet the same error and report it.
+        self.announce_content(node, offset, len).unwrap_or_default();
+    }
+
+    fn waits(&self) -> bool {
+        self.source.is_remote()
     }
 
     fn block_size(&self) -> u32 {

@@ -62,6 +62,8 @@ pub(crate) struct Request<'a> {
     pub(crate) nodeid: u64,
     /// User id of the caller, in the user namespace that mounted.
     pub(crate) uid: u32,
+    /// Process (thread) that asks, in the process namespace that mounted; 0 for none.
+    pub(crate) pid: u32,
     /// What follows the header.
     pub(crate) body: &'a [u8],
 }
@@ -76,6 +78,7 @@ impl<'a> Request<'a> {
             unique: u64_at(message, 8)?,
             nodeid: u64_at(message, 16)?,
             uid: u32_at(message, 24)?,
+            pid: u32_at(message, 32)?,
             body,
         })
     }

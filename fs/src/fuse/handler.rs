@@ -14,6 +14,8 @@ use super::nodeid::{Node, ViewIndex};
 use super::push::Push;
 use super::readahead::ReadAhead;
 use super::reply::{Encoder, Replier};
+pub use super::waits::Waiting;
+use super::waits::Waits;
 use crate::tree::{Attr, FileKind, NodeRef, Segment, Tree, TreeError};
 use crate::view::{ExtraIndex, Place, Point, View};
 
@@ -43,6 +45,12 @@ pub enum RootLayout {
     Views,
 }
 
+/// Hears of requests that failed because the image's bytes could not be had.
+pub trait Witness: Send + Sync + std::fmt::Debug {
+    /// A request of process `pid` (0 for none) ends with `error`.
+    fn failed(&self, pid: u32, error: &TreeError);
+}
+
 /// The answers of one image.
 #[derive(Debug)]
 pub struct FileSystem {
@@ -58,6 +66,8 @@ pub struct FileSystem {
     last_image_ino: u64,
     has_xattrs: bool,
     requests: AtomicU64,
+    witness: Option<Box<dyn Witness>>,
+    pub(super) waits: Waits,
 }
 
 /// What a thread reuses from request to request.
@@ -114,7 +124,21 @@ impl FileSystem {
             has_xattrs: tree.has_xattrs(),
             tree,
             requests: AtomicU64::new(0),
+            witness: None,
+            waits: Waits::default(),
         }
+    }
+
+    /// Tells `witness` of failures.
+    #[must_use]
+    pub fn with_witness(mut self, witness: Box<dyn Witness>) -> Self {
+        self.witness = Some(witness);
+        self
+    }
+
+    /// Who is waiting for bytes from far away, and since when.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        self.waits.list()
     }
 
     /// The tree behind the answers.
@@ -161,7 +185,7 @@ impl FileSystem {
                 let outcome = self.read(request, scratch);
                 let sent = match outcome {
                     Ok(()) => replier.segments(unique, &scratch.segments),
-                    Err(failure) => replier.error(unique, failure.errno()),
+                    Err(failure) => replier.error(unique, self.errno(request, &failure)),
                 };
                 // Hands the blocks back to the cache's own bookkeeping.
                 scratch.segments.clear();
@@ -192,7 +216,22 @@ impl FileSystem {
         };
         match outcome {
             Ok(()) => replier.data(unique, scratch.body.bytes()),
-            Err(failure) => replier.error(unique, failure.errno()),
+            Err(failure) => replier.error(unique, self.errno(request, &failure)),
+        }
+    }
+
+    /// The number that tells the kernel of `failure`; words for it go to the witness.
+    fn errno(&self, request: &Request<'_>, failure: &Failure) -> Errno {
+        match failure {
+            Failure::Errno(errno) => *errno,
+            Failure::Tree(error) => {
+                if let (Some(witness), TreeError::Source(_) | TreeError::Damaged { .. }) =
+                    (&self.witness, error)
+                {
+                    witness.failed(request.pid, error);
+                }
+                errno::of(error)
+            }
         }
     }
 
@@ -383,15 +422,6 @@ impl FileSystem {
             Node::Image(_, node) => Some(node),
             Node::Root | Node::Extra(..) => None,
         })
-    }
-}
-
-impl Failure {
-    fn errno(&self) -> Errno {
-        match self {
-            Self::Errno(errno) => *errno,
-            Self::Tree(error) => errno::of(error),
-        }
     }
 }
 

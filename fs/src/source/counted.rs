@@ -1,12 +1,14 @@
-//! A source that counts what is read from it.
+//! A source that counts which of its bytes were of use.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Source;
 
-/// `inner`, with a count of the bytes it gave.
+/// `inner`, with a count of the bytes that were read for what they hold. Metadata is read without
+/// knowing how long a block is: whoever finds out [counts](Counted::count) the block alone.
 #[derive(Debug)]
 pub struct Counted {
     inner: Arc<dyn Source>,
@@ -22,9 +24,22 @@ impl Counted {
         }
     }
 
-    /// Bytes read so far.
+    /// Bytes counted so far.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// Counts `bytes` of what a [`Counted::peek`] brought.
+    pub fn count(&self, bytes: u64) {
+        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Reads without counting; see [`Source::read_within`].
+    ///
+    /// # Errors
+    /// What the source reports.
+    pub fn peek(&self, buf: &mut [u8], offset: u64, window: Range<u64>) -> io::Result<usize> {
+        self.inner.read_within(buf, offset, window)
     }
 }
 
@@ -35,7 +50,15 @@ impl Source for Counted {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let count = self.inner.read_at(buf, offset)?;
-        self.bytes_read.fetch_add(count as u64, Ordering::Relaxed);
+        self.count(count as u64);
         Ok(count)
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        self.inner.will_need(range);
+    }
+
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
     }
 }

@@ -29,7 +29,8 @@ const BACKLOG: i32 = 4096;
 pub struct Target<'a> {
     /// Who shares it.
     pub key: HolderKey,
-    /// The opened image: this file is served, whatever its name comes to mean.
+    /// What the holder serves: the opened image, whatever its name comes to mean, or a description
+    /// that [`super::summons::Summons::take_image`] hands to the program unread.
     pub image: BorrowedFd<'a>,
     /// Its name, for people.
     pub path: &'a Path,

@@ -18,6 +18,17 @@ pub trait ServerControl {
     fn statistics(&mut self) -> String;
 }
 
+/// Answers the holder's next request with `reason`: the server cannot start. The caller ends then.
+pub fn refuse(control: &OwnedFd, reason: &str) {
+    if let Ok(Some(_)) = protocol::receive(control) {
+        let failed = Message::Failed {
+            reason: reason.to_owned(),
+        };
+        // A holder that is gone need not be told.
+        let _gone = protocol::send(control.as_fd(), &failed, &[]);
+    }
+}
+
 /// Obeys the holder until it is gone; the server then goes on without one.
 pub fn obey(control: &OwnedFd, server: &mut dyn ServerControl) {
     while let Ok(Some((message, _))) = protocol::receive(control) {

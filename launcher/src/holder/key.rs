@@ -25,17 +25,28 @@ impl HolderKey {
     /// # Errors
     /// When /proc does not tell the caller's namespaces.
     pub fn new(metadata: &Metadata, offset: u64) -> io::Result<Self> {
-        use std::fmt::Write as _;
-        let mut text = format!(
-            "skiff {} uid {} gid {} image {}:{} {} {}.{}+{offset}",
-            env!("CARGO_PKG_VERSION"),
-            rustix::process::geteuid().as_raw(),
-            rustix::process::getegid().as_raw(),
+        Self::of_identity(&format!(
+            "{}:{} {} {}.{}+{offset}",
             metadata.dev(),
             metadata.ino(),
             metadata.size(),
             metadata.mtime(),
             metadata.mtime_nsec(),
+        ))
+    }
+
+    /// The key of an image that is no file here but has an `identity` of its own, such as a digest,
+    /// for the calling process.
+    ///
+    /// # Errors
+    /// When /proc does not tell the caller's namespaces.
+    pub fn of_identity(identity: &str) -> io::Result<Self> {
+        use std::fmt::Write as _;
+        let mut text = format!(
+            "skiff {} uid {} gid {} image {identity}",
+            env!("CARGO_PKG_VERSION"),
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
         );
         for namespace in ["user", "pid"] {
             let stat = rustix::fs::stat(format!("/proc/self/ns/{namespace}"))?;

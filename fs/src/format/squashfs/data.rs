@@ -164,6 +164,44 @@ impl Data {
         Ok(())
     }
 
+    /// Calls `emit` with the places on disk that hold `[offset, offset + len)`, neighbours as one.
+    pub(super) fn places(
+        &self,
+        content: Content<'_>,
+        offset: u64,
+        len: u64,
+        emit: &mut dyn FnMut(Range<u64>),
+    ) -> Result<(), TreeError> {
+        let file = content.file;
+        let end = offset.saturating_add(len).min(file.size);
+        let block_size = u64::from(self.block_size);
+        let blocks = |at: u64| at.checked_div(block_size).unwrap_or(0);
+        if offset >= end {
+            return Ok(());
+        }
+        let whole = self.whole_blocks(file);
+        let (first, last) = (blocks(offset), blocks(end.saturating_sub(1)));
+        if first < whole {
+            let mut list = self.list(content, first)?;
+            let start = list.position;
+            while list.number <= last && list.number < whole {
+                list.next(self)?;
+            }
+            // What a damaged list adds up to is cut off here and reported by the reader.
+            emit(start..list.position.min(self.end));
+        }
+        if let Some(tail) = file.tail.filter(|_| last >= whole) {
+            let Fragment { position, word } = (content.fragment)(tail.fragment)?;
+            emit(
+                position
+                    ..position
+                        .saturating_add(u64::from(word & !STORED))
+                        .min(self.end),
+            );
+        }
+        Ok(())
+    }
+
     /// Number of blocks in the list of sizes.
     pub(super) fn whole_blocks(&self, file: &File) -> u64 {
         let block_size = u64::from(self.block_size);

@@ -6,6 +6,7 @@
 //! so a cursor only ever moves towards the end of its table: it cannot go round in circles.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use skiff_cache::memory::{MemoryCache, MemoryStats, Weigh};
@@ -23,6 +24,13 @@ const STORED: u16 = 0x8000;
 
 /// Raw tables of block positions are read in pieces of this size.
 const PIECE_LEN: usize = 4096;
+
+/// Tables up to this length are fetched whole from far away: on a fast link that takes as long as a
+/// few round trips, and finding a program takes more of those.
+const WHOLE_TABLES_MAX: u64 = 1 << 20;
+
+/// Larger ones come in pieces of this length.
+const WINDOW_LEN: u64 = 128 << 10;
 
 /// The error for a structure that cannot be.
 pub(super) fn damaged(what: impl Into<String>, offset: u64) -> TreeError {
@@ -82,6 +90,8 @@ enum Key {
 pub(super) struct Metadata {
     source: Arc<Counted>,
     codec: Codec,
+    /// All tables lie here, at the end of the file system.
+    tables: Range<u64>,
     cache: MemoryCache<Key, SharedBlock>,
 }
 
@@ -92,12 +102,36 @@ thread_local! {
 }
 
 impl Metadata {
-    pub(super) fn new(source: Arc<Counted>, codec: Codec, cache_bytes: usize) -> Self {
+    pub(super) fn new(
+        source: Arc<Counted>,
+        codec: Codec,
+        tables: Range<u64>,
+        cache_bytes: usize,
+    ) -> Self {
         Self {
             source,
             codec,
+            tables,
             cache: MemoryCache::new(cache_bytes),
         }
+    }
+
+    /// What to fetch along with `range` where the image is far away: one question instead of many.
+    fn window(&self, range: Range<u64>) -> Range<u64> {
+        let tables = &self.tables;
+        if !tables.contains(&range.start) {
+            return range;
+        }
+        if tables.end.saturating_sub(tables.start) <= WHOLE_TABLES_MAX {
+            return tables.clone();
+        }
+        let inside = range.start.checked_rem(WINDOW_LEN).unwrap_or(0);
+        let start = range.start.saturating_sub(inside).max(tables.start);
+        let end = range
+            .start
+            .saturating_sub(inside)
+            .saturating_add(WINDOW_LEN);
+        start..end.min(tables.end).max(range.end)
     }
 
     pub(super) fn stats(&self) -> MemoryStats {
@@ -134,7 +168,8 @@ impl Metadata {
             let left = index(table.end.saturating_sub(position));
             let wanted = packed.len().min(left);
             let packed = packed.get_mut(..wanted).unwrap_or_default();
-            let got = self.source.read_at(packed, position)?;
+            let window = self.window(position..position.saturating_add(wanted as u64));
+            let got = self.source.peek(packed, position, window)?;
             let packed = packed.get(..got).unwrap_or_default();
             let broken = || damaged(table.what, position);
             let (header, body) = packed
@@ -160,6 +195,7 @@ impl Metadata {
                 return Err(broken());
             }
             let on_disk = HEADER_LEN.saturating_add(len) as u64;
+            self.source.count(on_disk);
             Ok(Block {
                 bytes,
                 next: position.saturating_add(on_disk),
@@ -187,17 +223,17 @@ impl Metadata {
         }
         // It straddles two pieces.
         let mut number = [0; 8];
-        self.source
-            .read_exact_at(&mut number, position)
-            .map_err(|_| broken())?;
+        self.source.read_exact_at(&mut number, position)?;
         Ok(u64::from_le_bytes(number))
     }
 
     fn piece(&self, position: u64) -> Result<SharedBlock, TreeError> {
         self.cache.get_or_try_insert_with(Key::Piece(position), || {
             let mut bytes = vec![0; PIECE_LEN];
-            let got = self.source.read_at(&mut bytes, position)?;
+            let window = self.window(position..position.saturating_add(PIECE_LEN as u64));
+            let got = self.source.peek(&mut bytes, position, window)?;
             bytes.truncate(got);
+            self.source.count(got as u64);
             Ok(SharedBlock(Arc::new(Block {
                 bytes: bytes.into(),
                 next: 0,
