@@ -16,6 +16,7 @@ pub mod env;
 pub mod help;
 pub mod image;
 pub mod manners;
+pub mod remote;
 pub mod usage;
 pub mod value;
 pub mod verb;

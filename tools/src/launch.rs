@@ -48,7 +48,7 @@ pub struct Launch<'a> {
 /// # Errors
 /// One line that says what kept the program from starting.
 pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
-    let found = image::find(wish.image)?;
+    let found = image::find(wish.image, &wish.options.remote, wish.context)?;
     let request = request::build(wish, found.request)?;
     let config = match &wish.context.config {
         Some(path) => Config::read(path)?,
@@ -68,7 +68,7 @@ pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
     if wish.options.plan.dry_run {
         return print(&plan, wish.options.plan.json);
     }
-    let mut provider = found.image.as_ref().map(Provider::new);
+    let mut provider = found.served.as_ref().map(Provider::new);
     let provider = provider
         .as_mut()
         .map(|provider| provider as &mut dyn RootfsProvider);

@@ -13,6 +13,8 @@ pub mod launch;
 pub mod metadata;
 pub mod output;
 pub mod program;
+pub mod prompt;
+pub mod remote;
 pub mod text;
 pub mod wire;
 

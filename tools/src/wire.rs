@@ -16,12 +16,17 @@ use skiff_fs::fuse::connection;
 use skiff_fs::fuse::handler::{FileSystem, Owners, RootLayout};
 use skiff_fs::fuse::session;
 use skiff_fs::image::Image;
+use skiff_fs::remote::Observer;
+use skiff_fs::source::CachedSource;
 use skiff_fs::view::Point;
 use skiff_launcher::holder::client::{self, Target};
 use skiff_launcher::holder::control::{self, ServerControl};
 use skiff_launcher::holder::keeper::{Backend, ServerStart};
 use skiff_launcher::holder::key::HolderKey;
 use skiff_launcher::rootfs::{BindPoint, BindPointKind, Rootfs, RootfsProvider};
+
+use crate::remote::voice::{self, Herald, Quiet};
+use crate::remote::{self, Opened, RemoteImage};
 
 /// Threads that answer the kernel, and threads that decode ahead, at most: one per core, but
 /// metadata-bound readers gain nothing from more than a few.
@@ -30,33 +35,98 @@ const MAX_THREADS: usize = 16;
 /// What launches mount upon where the image has it, so that it is no bind point of theirs.
 const OPTIONAL_DESTINATIONS: [&str; 4] = ["/tmp", "/var/tmp", "/etc/passwd", "/etc/group"];
 
-/// Gives launches the mounted tree of `image`, through its holder.
+/// An image that is served: a file of this machine, or the description of one that is elsewhere.
 #[derive(Debug)]
-pub struct Provider<'a> {
-    image: &'a Image,
+pub enum Served {
+    /// Opened by whoever asked for it.
+    Here(Box<Image>),
+    /// To be opened by the server, which alone has threads and talks to networks.
+    Elsewhere(Box<RemoteImage>),
 }
 
-impl<'a> Provider<'a> {
-    /// A provider of the tree of `image`.
-    pub const fn new(image: &'a Image) -> Self {
-        Self { image }
+impl Served {
+    /// What a holder was sent.
+    ///
+    /// # Errors
+    /// When it is no image.
+    pub fn of_starter(file: OwnedFd, path: &Path) -> io::Result<Self> {
+        let file = File::from(file);
+        match RemoteImage::unseal(&file)? {
+            Some(remote) => Ok(Self::Elsewhere(Box::new(remote))),
+            None => Image::from_file(file, path)
+                .map(|image| Self::Here(Box::new(image)))
+                .map_err(io::Error::other),
+        }
+    }
+
+    /// The image's name, for people.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Here(image) => image.path(),
+            Self::Elsewhere(remote) => Path::new(remote.name()),
+        }
+    }
+
+    /// The key under which launches share the mount.
+    ///
+    /// # Errors
+    /// When the image or /proc cannot be looked at.
+    pub fn holder_key(&self) -> io::Result<HolderKey> {
+        match self {
+            Self::Here(image) => HolderKey::new(&file_of(image)?.metadata()?, image.offset()),
+            Self::Elsewhere(remote) => HolderKey::of_identity(&remote.resolved.key),
+        }
+    }
+
+    /// Opens it in a process that may have threads.
+    fn open(&self) -> io::Result<Opened> {
+        match self {
+            Self::Elsewhere(remote) => {
+                let observer: Arc<dyn Observer> = Arc::new(Quiet);
+                // With its causes, as one line.
+                let open = remote.open(&observer);
+                open.map_err(|error| io::Error::other(format!("{error:#}")))
+            }
+            Self::Here(image) => {
+                let file = file_of(image)?.try_clone()?;
+                let image = Image::from_file(file, image.path()).map_err(io::Error::other)?;
+                Opened::nearby(image)
+            }
+        }
     }
 }
 
-/// The key under which launches share the mount of `image`.
-///
-/// # Errors
-/// When the image or /proc cannot be looked at.
-pub fn holder_key(image: &Image) -> io::Result<HolderKey> {
-    HolderKey::new(&image.file().metadata()?, image.offset())
+fn file_of(image: &Image) -> io::Result<&File> {
+    image.file().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Gives launches the mounted tree of an image, through its holder.
+#[derive(Debug)]
+pub struct Provider<'a> {
+    served: &'a Served,
+}
+
+impl<'a> Provider<'a> {
+    /// A provider of the tree of `served`.
+    pub const fn new(served: &'a Served) -> Self {
+        Self { served }
+    }
 }
 
 impl RootfsProvider for Provider<'_> {
     fn provide(&mut self, points: &[BindPoint]) -> Result<Rootfs, Box<dyn Error + Send + Sync>> {
+        let sealed;
+        let image = match self.served {
+            Served::Here(image) => file_of(image)?.as_fd(),
+            Served::Elsewhere(remote) => {
+                sealed = remote.seal()?;
+                sealed.as_fd()
+            }
+        };
         let target = Target {
-            key: holder_key(self.image)?,
-            image: self.image.file().as_fd(),
-            path: self.image.path(),
+            key: self.served.holder_key()?,
+            image,
+            path: self.served.path(),
             program: PathBuf::from("/proc/self/exe"),
         };
         Ok(client::join(&target, points)?)
@@ -66,7 +136,7 @@ impl RootfsProvider for Provider<'_> {
 /// One connection to the kernel with everything a new server needs to answer on it.
 #[derive(Debug)]
 pub struct FuseBackend {
-    image: Image,
+    served: Served,
     owners: Owners,
     layout: RootLayout,
     /// One per thread; empty before the mount.
@@ -76,10 +146,10 @@ pub struct FuseBackend {
 }
 
 impl FuseBackend {
-    /// Will serve `image`.
-    pub const fn new(image: Image, owners: Owners, layout: RootLayout) -> Self {
+    /// Will serve `served`.
+    pub const fn new(served: Served, owners: Owners, layout: RootLayout) -> Self {
         Self {
-            image,
+            served,
             owners,
             layout,
             devices: Vec::new(),
@@ -116,15 +186,19 @@ impl FuseBackend {
         Ok(())
     }
 
-    /// Checks that the image can be served, before anything is mounted.
+    /// Checks that the image can be served, before anything is mounted. One that is elsewhere was
+    /// opened by its starter already.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> io::Result<()> {
-        self.image
-            .tree(&SquashfsOptions::default())
-            .map(drop)
-            .map_err(io::Error::other)
+        match &self.served {
+            Served::Here(image) => image
+                .tree(&SquashfsOptions::default())
+                .map(drop)
+                .map_err(io::Error::other),
+            Served::Elsewhere(_) => Ok(()),
+        }
     }
 
     /// Mounts on `target` by mount(2).
@@ -134,7 +208,7 @@ impl FuseBackend {
     pub fn mount_at(&mut self, target: &Path) -> io::Result<()> {
         self.check()?;
         let device = connection::open_device()?;
-        let path = self.image.path();
+        let path = self.served.path();
         connection::mount(device.as_fd(), target, path).map_err(|error| {
             let text = format!("mounting {}: {error}; see `skiff doctor`", path.display());
             io::Error::new(error.kind(), text)
@@ -142,18 +216,22 @@ impl FuseBackend {
         self.adopt(device)
     }
 
-    /// The answers, in a process that is to serve.
-    fn file_system(&self) -> io::Result<Arc<FileSystem>> {
-        let tree = self
-            .image
+    /// The answers, in a process that is to serve, and where their bytes come from.
+    fn file_system(&self) -> io::Result<(Arc<FileSystem>, Option<Arc<CachedSource>>)> {
+        let Opened { image, source } = self.served.open()?;
+        let tree = image
             .tree(&SquashfsOptions::default())
             .map_err(io::Error::other)?;
-        Ok(Arc::new(FileSystem::new(
-            tree,
-            self.owners,
-            self.layout,
-            thread_count(),
-        )))
+        let threads = thread_count();
+        let mut answers = FileSystem::new(tree, self.owners, self.layout, threads);
+        if source.is_some() {
+            answers = answers.with_witness(Box::new(Herald::new(self.served.path())));
+        }
+        let answers = Arc::new(answers);
+        if let Some(source) = &source {
+            voice::watch(&answers, source, self.served.path());
+        }
+        Ok((answers, source))
     }
 
     /// Serves until the mount is gone.
@@ -161,7 +239,7 @@ impl FuseBackend {
     /// # Errors
     /// When the image or a device fails.
     pub fn serve_plain(&self, restarted: bool) -> io::Result<()> {
-        let file_system = self.file_system()?;
+        let (file_system, _) = self.file_system()?;
         self.run(&file_system, restarted)
     }
 
@@ -185,7 +263,15 @@ impl FuseBackend {
             restarted,
             root,
         } = start;
-        let file_system = self.file_system()?;
+        let (file_system, source) = match self.file_system() {
+            Ok(opened) => opened,
+            // Nobody depends on this server yet: whoever asked is told, and may ask again.
+            Err(error) if views.is_empty() => {
+                control::refuse(&control, &error.to_string());
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
         for points in &views {
             file_system
                 .add_view(&to_view_points(points))
@@ -193,6 +279,7 @@ impl FuseBackend {
         }
         let mut server = ViewServer {
             file_system: Arc::clone(&file_system),
+            source,
             root,
             pinned: Vec::new(),
         };
@@ -222,6 +309,7 @@ impl Backend for FuseBackend {
 /// What a server does for its holder; lives as long as the holder does.
 struct ViewServer {
     file_system: Arc<FileSystem>,
+    source: Option<Arc<CachedSource>>,
     /// Root of the mount in the holder's namespace.
     root: OwnedFd,
     /// Bind points of all views, held so that the kernel never looks them up anew.
@@ -266,12 +354,16 @@ impl ServerControl for ViewServer {
     }
 
     fn statistics(&mut self) -> String {
-        serde_json::json!({
+        let mut figures = serde_json::json!({
             "requests": self.file_system.request_count(),
             "image_bytes": self.file_system.tree().stat().bytes,
             "bytes_read": self.file_system.tree().source_bytes_read(),
-        })
-        .to_string()
+        });
+        if let (Some(source), Some(object)) = (&self.source, figures.as_object_mut()) {
+            let cached = source.figures();
+            object.insert("cache".into(), remote::figures_json(&cached));
+        }
+        figures.to_string()
     }
 }
 
@@ -304,12 +396,4 @@ fn thread_count() -> usize {
     std::thread::available_parallelism()
         .map_or(2, usize::from)
         .min(MAX_THREADS)
-}
-
-/// The image of a holder, from the file its starter had opened.
-///
-/// # Errors
-/// When it is no image.
-pub fn image_of_starter(file: OwnedFd, path: &Path) -> io::Result<Image> {
-    Image::from_file(File::from(file), path).map_err(io::Error::other)
 }

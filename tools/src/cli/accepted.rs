@@ -80,7 +80,6 @@ const ROWS: &[Row] = &[
     row("unsquash", Bool, Later, "Unpack the image to a temporary directory first"),
     row("fusemount", Kind::Strings, Later, "Mount a FUSE file system in the container"),
     hidden(row("containlibs", Kind::Strings, Later, "More libraries of the host for the container")),
-    row("disable-cache", Bool, Silent, "Do not use the cache"),
     hidden(row("tmpdir", Text, Silent, "Directory for temporary files")),
     // Processes and privileges
     row("sharens", Bool, Later, "Share one container among the children of one process"),
@@ -118,14 +117,7 @@ const ROWS: &[Row] = &[
     row("pids-limit", Int, Later, "Number of processes, -1 for no limit"),
     row("blkio-weight", Int, Later, "Block I/O weight in 10-1000, 0 to disable"),
     row("blkio-weight-device", Kind::Strings, Later, "Block I/O weight of a device"),
-    // Registries: images from there are refused by their name
-    hidden(row("docker-username", Text, Silent, "User name at the registry")),
-    hidden(row("docker-password", Text, Silent, "Password at the registry")),
-    row("docker-login", Bool, Silent, "Ask for the registry's user name and password"),
     row("docker-host", Text, Silent, "Docker daemon to talk to"),
-    row("authfile", Text, Silent, "File with credentials for registries"),
-    row("no-https", Bool, Silent, "Use http instead of https for registries"),
-    hidden(row("nohttps", Bool, Silent, "Same as --no-https")),
 ];
 
 /// Which of the table's flags were given with an effect.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::accepted::OtherFlags;
+use super::remote::RemoteArgs;
 use super::value::{Assignments, Strings};
 
 /// What is mounted where.
@@ -129,6 +130,9 @@ pub struct ActionArgs {
     /// Namespaces.
     #[command(flatten)]
     pub namespaces: NamespaceArgs,
+    /// Registries.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
     /// Plan.
     #[command(flatten)]
     pub plan: PlanArgs,

@@ -19,9 +19,11 @@ use skiff_fs::image::{Image, ImageError};
 use skiff_launcher::holder::{HOLDER_NAME, supervise};
 
 use crate::cli;
+use crate::cli::remote::RemoteArgs;
 use crate::exit::ExitStatus;
+use crate::remote;
 use crate::text::os_error;
-use crate::wire::FuseBackend;
+use crate::wire::{FuseBackend, Served};
 
 /// Helpers in the order they are tried: the second is what older systems have.
 const HELPERS: [&str; 2] = ["fusermount3", "fusermount"];
@@ -35,6 +37,9 @@ pub struct MountArgs {
     /// Serve in the foreground until unmounted
     #[arg(long, short)]
     pub foreground: bool,
+    /// Registries.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
     /// Image and directory.
     #[arg(trailing_var_arg = true, hide = true)]
     pub words: Vec<OsString>,
@@ -55,19 +60,30 @@ pub struct UmountArgs {
 ///
 /// # Errors
 /// Whatever keeps the image from being mounted.
-pub fn mount(args: &MountArgs, _: &cli::Context) -> anyhow::Result<ExitStatus> {
+pub fn mount(args: &MountArgs, context: &cli::Context) -> anyhow::Result<ExitStatus> {
     let [image_path, directory] = &args.words[..] else {
         bail!("an image and a directory are needed");
     };
-    let image_path = std::path::absolute(image_path)
-        .with_context(|| format!("image {}", Path::new(image_path).display()))?;
-    let image = Image::open(&image_path).map_err(|error| named(&image_path, error))?;
+    let served = match remote::reference(image_path)? {
+        Some(reference) => {
+            let options = args.remote.options(&reference, context)?;
+            let uncached = args.remote.disable_cache;
+            Served::Elsewhere(Box::new(remote::locate(&reference, &options, uncached)?))
+        }
+        None => {
+            let path = std::path::absolute(image_path)
+                .with_context(|| format!("image {}", Path::new(image_path).display()))?;
+            let image = Image::open(&path).map_err(|error| named(&path, error))?;
+            Served::Here(Box::new(image))
+        }
+    };
+    let image_path = served.path().to_owned();
     let directory = std::fs::canonicalize(directory)
         .with_context(|| format!("mount point {}", Path::new(directory).display()))?;
     if !directory.is_dir() {
         bail!("mount point {} is not a directory", directory.display());
     }
-    let mut backend = FuseBackend::new(image, Owners::Recorded, RootLayout::Image);
+    let mut backend = FuseBackend::new(served, Owners::Recorded, RootLayout::Image);
     if rustix::process::geteuid().is_root() {
         backend.mount_at(&directory)?;
     } else {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use skiff_fs::fuse::handler::RootLayout;
 use skiff_launcher::holder::{keeper, summons};
 
-use crate::wire::{self, FuseBackend};
+use crate::wire::{FuseBackend, Served};
 
 /// Runs the holder of the image that the starter sends. Nobody reads its words: a failure is told
 /// to the starter, or found by the next launch.
@@ -21,18 +21,18 @@ pub fn run() -> ExitCode {
             return ExitCode::from(255);
         }
     }
-    let image = summons
+    let served = summons
         .take_image()
-        .and_then(|file| wire::image_of_starter(file, &summons.image_path));
-    let image = match image {
-        Ok(image) => image,
+        .and_then(|file| Served::of_starter(file, &summons.image_path));
+    let served = match served {
+        Ok(served) => served,
         Err(error) => {
             summons.refuse(&error.to_string());
             return ExitCode::from(255);
         }
     };
     let owners = FuseBackend::container_owners();
-    let mut backend = FuseBackend::new(image, owners, RootLayout::Views);
+    let mut backend = FuseBackend::new(served, owners, RootLayout::Views);
     match keeper::keep(summons, &mut backend) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(255),

@@ -5,22 +5,22 @@ use std::path::{Path, PathBuf};
 
 use skiff_fs::format::sif::{Arch, SifError};
 use skiff_fs::image::{Image, ImageError};
+use skiff_fs::remote::Reference;
 use skiff_launcher::request::{ImageRequest, RootKind};
 
-use crate::text::{go_path, os_error};
+use crate::cli::Context;
+use crate::cli::remote::RemoteArgs;
+use crate::remote;
+use crate::text::{chain, go_path, os_error};
+use crate::wire::Served;
 
-/// Transports of Apptainer that name an image elsewhere.
+/// Transports of Apptainer whose images have to be converted first.
 const TRANSPORTS: &[&str] = &[
     "docker",
     "docker-archive",
     "docker-daemon",
-    "http",
-    "https",
-    "library",
     "oci",
     "oci-archive",
-    "oras",
-    "shub",
 ];
 
 /// An image that programs can be started in.
@@ -28,15 +28,23 @@ const TRANSPORTS: &[&str] = &[
 pub struct Found {
     /// What the launcher wants to know of it.
     pub request: ImageRequest,
-    /// The open file; a sandbox has none.
-    pub image: Option<Image>,
+    /// What is served; a sandbox needs no serving.
+    pub served: Option<Served>,
 }
 
-/// Finds the image called `name` and makes sure that programs can be started in it.
+/// Finds the image called `name` and makes sure that programs can be started in it. `remote` and
+/// `context` say how to get at one that is elsewhere.
 ///
 /// # Errors
 /// One line that says why not.
-pub fn find(name: &OsStr) -> anyhow::Result<Found> {
+pub fn find(name: &OsStr, remote: &RemoteArgs, context: &Context) -> anyhow::Result<Found> {
+    match remote::reference(name)? {
+        Some(reference) => find_elsewhere(&reference, remote, context),
+        None => find_here(name),
+    }
+}
+
+fn find_here(name: &OsStr) -> anyhow::Result<Found> {
     refuse_transports(name)?;
     let absolute = go_path(Path::new(name))?;
     let base = absolute.file_name().unwrap_or(OsStr::new("/")).to_owned();
@@ -60,7 +68,7 @@ pub fn find(name: &OsStr) -> anyhow::Result<Found> {
     let Some(image) = opened else {
         return Ok(Found {
             request: request(RootKind::Sandbox),
-            image: None,
+            served: None,
         });
     };
     match image.check_mountable() {
@@ -74,7 +82,26 @@ pub fn find(name: &OsStr) -> anyhow::Result<Found> {
     check_arch(&image).map_err(could_not_open)?;
     Ok(Found {
         request: request(RootKind::Mounted),
-        image: Some(image),
+        served: Some(Served::Here(Box::new(image))),
+    })
+}
+
+/// The image that `reference` names.
+fn find_elsewhere(
+    reference: &Reference,
+    args: &RemoteArgs,
+    context: &Context,
+) -> anyhow::Result<Found> {
+    let options = args.options(reference, context)?;
+    let image = remote::locate(reference, &options, args.disable_cache)?;
+    let name = Path::new(image.name());
+    Ok(Found {
+        request: ImageRequest {
+            path: name.to_owned(),
+            name: name.file_name().unwrap_or(name.as_os_str()).to_owned(),
+            kind: RootKind::Mounted,
+        },
+        served: Some(Served::Elsewhere(Box::new(image))),
     })
 }
 
@@ -105,17 +132,6 @@ pub fn open(path: &Path) -> Result<Option<Image>, String> {
         ImageError::Sif(SifError::Version { .. }) => "incompatible SIF version".to_owned(),
         other => chain(&other),
     })
-}
-
-/// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    text
 }
 
 /// Follows all links; on failure the reason names the component that is to blame.
@@ -229,7 +245,7 @@ mod tests {
 
     #[test]
     fn missing_images() {
-        let error = find(OsStr::new("/nonexistent/x.sif"))
+        let error = find_here(OsStr::new("/nonexistent/x.sif"))
             .unwrap_err()
             .to_string();
         assert_eq!(

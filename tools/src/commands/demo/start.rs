@@ -59,6 +59,7 @@ pub(super) fn bytes_read(image: &Path) -> Result<Option<u64>> {
     let image = Image::open(image)?;
     let key = image
         .file()
+        .context("the image is no file")?
         .metadata()
         .and_then(|metadata| HolderKey::new(&metadata, image.offset()))
         .context("looking for the server")?;

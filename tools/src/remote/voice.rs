@@ -1,0 +1,174 @@
+//! How a server, which has no terminal, speaks to those who wait for it.
+//!
+//! The kernel says which process asks. Its standard error is opened by name for as long as a line
+//! takes, so that nothing of the container's is kept open: a pipe ends when its writers do.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+use skiff_fs::fuse::handler::{FileSystem, Witness};
+use skiff_fs::remote::{Event, Observer};
+use skiff_fs::source::CachedSource;
+use skiff_fs::tree::TreeError;
+
+use super::progress::line;
+use crate::text::chain;
+
+/// The same process is told of failures once in this time: a program that goes on after an error
+/// often runs into a hundred more.
+const QUIET_FOR: Duration = Duration::from_secs(10);
+
+/// A request that waits this long is spoken of.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// The log is begun anew when it has grown to this.
+const MAX_LOG_BYTES: u64 = 1 << 20;
+
+/// Writes failures to the standard error of whoever meets them, and to the log.
+#[derive(Debug)]
+pub struct Herald {
+    image: PathBuf,
+    told: Mutex<HashMap<u32, Instant>>,
+}
+
+impl Herald {
+    /// Speaks of the image called `image`.
+    pub fn new(image: &Path) -> Self {
+        Self {
+            image: image.to_owned(),
+            told: Mutex::default(),
+        }
+    }
+
+    fn may_tell(&self, pid: u32) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, when| when.elapsed() < QUIET_FOR);
+        if told.contains_key(&pid) {
+            return false;
+        }
+        told.insert(pid, Instant::now());
+        true
+    }
+}
+
+impl Witness for Herald {
+    fn failed(&self, pid: u32, error: &TreeError) {
+        if !self.may_tell(pid) {
+            return;
+        }
+        let text = format!("ERROR:   {}: {}", self.image.display(), chain(error));
+        log(&text);
+        if let Some(mut stderr) = stderr_of(pid) {
+            // Whoever closed it does not want to hear.
+            let _closed = writeln!(stderr, "{text}");
+        }
+    }
+}
+
+/// Says on terminals when reads of `answers` wait for more than a second, until the server ends.
+pub fn watch(answers: &Arc<FileSystem>, source: &Arc<CachedSource>, image: &Path) {
+    let (answers, source) = (Arc::downgrade(answers), Arc::downgrade(source));
+    let image = image.display().to_string();
+    // Without a thread nobody is told, that is all.
+    let _untold = std::thread::Builder::new()
+        .name("watch".into())
+        .spawn(move || run(&answers, &source, &image));
+}
+
+fn run(answers: &Weak<FileSystem>, source: &Weak<CachedSource>, image: &str) {
+    // Terminals with a line of ours on them: since when, and how much had come by then.
+    let mut lines: HashMap<u32, (Instant, u64)> = HashMap::new();
+    loop {
+        std::thread::sleep(PERIOD);
+        let (Some(answers), Some(source)) = (answers.upgrade(), source.upgrade()) else {
+            return;
+        };
+        let waiting: HashMap<u32, Instant> = answers
+            .waiting()
+            .into_iter()
+            .filter(|wait| wait.pid != 0 && wait.since.elapsed() > PATIENCE)
+            .map(|wait| (wait.pid, wait.since))
+            .collect();
+        lines.retain(|pid, _| {
+            let stays = waiting.contains_key(pid);
+            if !stays {
+                on_terminal(*pid, "\r\x1b[K");
+            }
+            stays
+        });
+        let bytes = source.figures().origin.bytes;
+        for (pid, since) in waiting {
+            let (since, before) = *lines.entry(pid).or_insert((since, bytes));
+            let text = line(image, bytes.saturating_sub(before), since);
+            on_terminal(pid, &format!("\r\x1b[K{text}"));
+        }
+    }
+}
+
+fn on_terminal(pid: u32, text: &str) {
+    if let Some(mut stderr) = stderr_of(pid).filter(IsTerminal::is_terminal) {
+        // A terminal that hung up is nobody's.
+        let _gone = stderr.write_all(text.as_bytes());
+    }
+}
+
+/// The standard error of process `pid`, if it is the same user's and can be opened: sockets cannot.
+fn stderr_of(pid: u32) -> Option<File> {
+    if pid == 0 {
+        return None;
+    }
+    let owner = std::fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+    if owner != rustix::process::geteuid().as_raw() {
+        return None;
+    }
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    OpenOptions::new()
+        .append(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(format!("/proc/{pid}/fd/2"))
+        .ok()
+}
+
+/// Appends to the log beside the cache: `skiff.log`.
+fn log(text: &str) {
+    let Some(cache) = super::own_cache().filter(skiff_cache::disk::Cache::is_writable) else {
+        return;
+    };
+    let path = cache.dir().join("skiff.log");
+    let is_long = std::fs::metadata(&path).is_ok_and(|data| data.len() > MAX_LOG_BYTES);
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(&path);
+    if let Ok(mut file) = file {
+        if is_long {
+            // A log that cannot be cut only goes on growing.
+            let _grows = file.set_len(0);
+        }
+        let seconds = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        // A full disk is no reason to fail.
+        let _full = writeln!(file, "{seconds} [{}] {text}", std::process::id());
+    }
+}
+
+/// Keeps what the network reports to the log: a server has nobody to tell.
+#[derive(Debug)]
+pub struct Quiet;
+
+impl Observer for Quiet {
+    fn event(&self, event: &Event) {
+        log(&event.to_string());
+    }
+}
