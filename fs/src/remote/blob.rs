@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_RANGE, HeaderMap, IF_RANGE, RANGE};
 use reqwest::{StatusCode, Url};
+use skiff_cache::disk::Fetch;
 
 use super::client::Client;
 use super::error::RemoteError;
 use super::exchange::judge;
 use super::failure::Failure;
-use super::fetch::Fetch;
 use super::figures::{Counters, Figures};
 use super::hedge::{Tempo, race};
 use super::observer::Event;

@@ -61,16 +61,27 @@ impl Client {
     /// # Errors
     /// No such image, no access, no network.
     pub fn resolve(&self, reference: &Reference) -> Result<(Resolved, Vec<u8>), RemoteError> {
+        self.resolve_within(reference, Duration::MAX)
+    }
+
+    /// As [`Client::resolve`], with less patience than the settings say.
+    pub(super) fn resolve_within(
+        &self,
+        reference: &Reference,
+        patience: Duration,
+    ) -> Result<(Resolved, Vec<u8>), RemoteError> {
         if self.options.offline {
             return Err(RemoteError::Offline {
                 name: reference.name(),
             });
         }
+        let patience = patience.min(self.options.look_up_for());
         match reference {
-            Reference::Http(http) => self.block_on(self.resolve_http(http))?,
-            Reference::Oras(oras) => self
-                .block_on(self.resolve_oras(oras))?
-                .map(|resolved| (resolved, Vec::new())),
+            Reference::Http(http) => self.block_on(self.resolve_http(http, patience))?,
+            Reference::Oras(oras) => {
+                let resolved = self.block_on(self.resolve_oras(oras, patience))??;
+                Ok((resolved, Vec::new()))
+            }
         }
     }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Is told of everything that a user may want to know. Called from the threads that fetch: quick,
-/// please.
+/// Is told of everything that a user may want to know. Called in the midst of requests: it must be
+/// quick, and must not use the client.
 pub trait Observer: Send + Sync {
     /// Something happened.
     fn event(&self, event: &Event);

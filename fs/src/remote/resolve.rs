@@ -27,6 +27,7 @@ impl Client {
     pub(super) async fn resolve_http(
         &self,
         http: &HttpReference,
+        within: Duration,
     ) -> Result<(Resolved, Vec<u8>), RemoteError> {
         let name = shown(http.url());
         let road = Road::new(
@@ -34,7 +35,7 @@ impl Client {
             self.web_access(http.url(), http.login()),
             false,
         );
-        let mut patience = self.patience(&name, self.options().look_up_for());
+        let mut patience = self.patience(&name, within);
         loop {
             match self
                 .beginning(http.url(), &name, &road, patience.stall())

@@ -23,6 +23,9 @@ const USER_AGENT: &str = concat!("skiff/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shorter than servers and firewalls keep an idle connection, as a rule.
 const IDLE_CONNECTION: Duration = Duration::from_secs(50);
+/// This machine is not reached by way of another, whatever the variables say: so it is in programs
+/// written in Go, and users of those do not name it.
+const NEVER_PROXIED: &str = "localhost,127.0.0.0/8,::1";
 /// How much of an answer that nobody wants is read so that its connection can be used again.
 const DRAIN: usize = 16 << 10;
 
@@ -168,7 +171,8 @@ impl Transport {
             .no_proxy()
             .tls_backend_preconfigured(tls);
         let proxies = &self.options.proxies;
-        let except = || NoProxy::from_string(proxies.except.as_deref().unwrap_or_default());
+        let except = proxies.except.as_deref().unwrap_or_default();
+        let except = || NoProxy::from_string(&format!("{NEVER_PROXIED},{except}"));
         for (variable, url, make) in [
             (
                 "HTTP_PROXY",

@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest as _, Sha256};
+use skiff_cache::disk::Fetch;
 
 use super::super::digest::Digest;
-use super::super::fetch::Fetch;
 use super::CHUNK;
 use super::format::{DIGEST, FormatError, Layout, parse_top};
 
@@ -69,6 +69,28 @@ impl ChunkDigests {
         let page = self.page(page)?;
         let digest = page.get(place * DIGEST..(place + 1) * DIGEST);
         Ok(bytes.len() as u64 == expected && digest == Some(Sha256::digest(bytes).as_slice()))
+    }
+
+    /// Reads the pages of some chunks, so that [`ChunkDigests::fits`] need not.
+    ///
+    /// # Errors
+    /// A page of the list that cannot be read or is damaged.
+    pub fn prepare(&self, chunks: Range<u64>) -> io::Result<()> {
+        let Some(last) = chunks
+            .end
+            .checked_sub(1)
+            .filter(|last| chunks.contains(last))
+        else {
+            return Ok(());
+        };
+        if let (Some((first, _)), Some((last, _))) =
+            (self.layout.place(chunks.start), self.layout.place(last))
+        {
+            for page in first..=last {
+                self.page(page)?;
+            }
+        }
+        Ok(())
     }
 
     fn page(&self, index: usize) -> io::Result<&[u8]> {

@@ -4,9 +4,10 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::fetch::Fetch;
+use skiff_cache::disk::Fetch;
+
 use super::CHUNK;
-use super::list::{ChunkDigests, read};
+use super::list::ChunkDigests;
 
 /// Fetches whole chunks and passes on what was wanted of them, when they fit.
 pub struct Verified {
@@ -20,23 +21,47 @@ impl Verified {
         Self { blob, digests }
     }
 
-    /// Checks a chunk. One that does not fit is fetched again once: a fault on the way passes, and
-    /// wrong bytes on the server stay wrong.
-    fn check(&self, chunk: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
-        if self.digests.fits(chunk, bytes)? {
-            return Ok(());
-        }
-        let range = chunk * CHUNK..(chunk * CHUNK + bytes.len() as u64);
-        *bytes = read(&*self.blob, range)?;
-        if self.digests.fits(chunk, bytes)? {
-            return Ok(());
-        }
-        let at = chunk * CHUNK;
-        let text = format!(
-            "bytes {at} to {} do not fit their published digest",
-            at + bytes.len() as u64
-        );
-        Err(io::Error::new(io::ErrorKind::InvalidData, text))
+    /// Passes on what is wanted of the chunks from `next` on. A chunk that does not fit ends it without
+    /// an error, `next` being that chunk.
+    fn pass(
+        &self,
+        next: &mut u64,
+        wanted: &Range<u64>,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let end = (wanted.end.div_ceil(CHUNK) * CHUNK).min(self.digests.size());
+        let start = *next * CHUNK;
+        let mut gathered: Vec<u8> = Vec::new();
+        let mut misfit = false;
+        let passed = self.blob.fetch(start..end, &mut |piece| {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                let first = *next * CHUNK;
+                let full =
+                    usize::try_from(CHUNK.min(end.saturating_sub(first))).unwrap_or(usize::MAX);
+                let room = full.saturating_sub(gathered.len());
+                let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
+                gathered.extend_from_slice(now);
+                rest = later;
+                if gathered.len() < full {
+                    continue;
+                }
+                misfit = !self.digests.fits(*next, &gathered)?;
+                if misfit {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                let from =
+                    usize::try_from(wanted.start.saturating_sub(first)).unwrap_or(usize::MAX);
+                let to = usize::try_from(wanted.end - first)
+                    .unwrap_or(usize::MAX)
+                    .min(full);
+                sink(gathered.get(from..to).unwrap_or_default())?;
+                gathered.clear();
+                *next += 1;
+            }
+            Ok(())
+        });
+        if misfit { Ok(()) } else { passed }
     }
 }
 
@@ -46,45 +71,32 @@ impl Fetch for Verified {
         range: Range<u64>,
         sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        let size = self.digests.size();
-        if range.end > size || range.start > range.end {
+        if range.end > self.digests.size() || range.start > range.end {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        let mut next = range.start / CHUNK;
+        let end = range.end.div_ceil(CHUNK);
         if range.is_empty() {
             return Ok(());
         }
-        let start = range.start / CHUNK * CHUNK;
-        let end = (range.end.div_ceil(CHUNK) * CHUNK).min(size);
-        let mut chunk = start / CHUNK;
-        let mut gathered: Vec<u8> = Vec::new();
-        let mut pass = |bytes: &mut Vec<u8>, chunk: u64| {
-            self.check(chunk, bytes)?;
-            let first = chunk * CHUNK;
-            let from = usize::try_from(range.start.saturating_sub(first)).unwrap_or(usize::MAX);
-            let to = usize::try_from(range.end - first)
-                .unwrap_or(usize::MAX)
-                .min(bytes.len());
-            sink(bytes.get(from..to).unwrap_or_default())?;
-            bytes.clear();
-            Ok::<(), io::Error>(())
-        };
-        self.blob.fetch(start..end, &mut |piece| {
-            let mut rest = piece;
-            while !rest.is_empty() {
-                let full = usize::try_from(CHUNK.min(end - chunk * CHUNK)).unwrap_or(usize::MAX);
-                let room = full.saturating_sub(gathered.len());
-                let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
-                gathered.extend_from_slice(now);
-                rest = later;
-                if gathered.len() == full {
-                    pass(&mut gathered, chunk)?;
-                    chunk += 1;
-                } else if now.is_empty() {
-                    return Err(io::ErrorKind::InvalidData.into());
+        // Before the blob's bytes flow: a request that waits for another one, both being counted
+        // against the same limit, could wait for itself.
+        self.digests.prepare(next..end)?;
+        let mut misfit = None;
+        while next < end {
+            self.pass(&mut next, &range, sink)?;
+            if next < end {
+                // A fault on the way passes; wrong bytes on the server stay wrong.
+                if misfit == Some(next) {
+                    let first = next * CHUNK;
+                    let text =
+                        format!("the chunk at byte {first} does not fit its published digest");
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
                 }
+                misfit = Some(next);
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 }
 
@@ -104,6 +116,7 @@ mod tests {
 
     use super::super::super::digest::Digest;
     use super::super::format::Writer;
+    use super::super::list::read;
     use super::*;
 
     /// Bytes in memory, of which one may be wrong, always or the first time.

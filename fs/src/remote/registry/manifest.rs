@@ -78,6 +78,7 @@ impl Client {
     pub(in super::super) async fn resolve_oras(
         &self,
         oras: &OrasReference,
+        within: Duration,
     ) -> Result<Resolved, RemoteError> {
         let name = oras.to_string();
         let place = Place {
@@ -86,14 +87,14 @@ impl Client {
             repository: oras.repository(),
             pinned: matches!(oras.version(), Version::Digest(_)),
         };
-        let mut fetched = self.manifest(place, oras.version()).await?;
+        let mut fetched = self.manifest(place, oras.version(), within).await?;
         if fetched.manifest.is_index() {
             let chosen = fetched
                 .manifest
                 .choose()
                 .ok_or_else(|| unusable(&name, "an index without a manifest"))?;
             fetched = self
-                .manifest(place, &Version::Digest(chosen.digest.clone()))
+                .manifest(place, &Version::Digest(chosen.digest.clone()), within)
                 .await?;
             if fetched.manifest.is_index() {
                 return Err(unusable(&name, "an index within an index"));
@@ -125,9 +126,10 @@ impl Client {
         &self,
         place: Place<'_>,
         version: &Version,
+        within: Duration,
     ) -> Result<Fetched, RemoteError> {
         let roads = self.registry_roads(place, &format!("manifests/{}", version.as_str()))?;
-        let mut patience = self.patience(place.name, self.options().look_up_for());
+        let mut patience = self.patience(place.name, within);
         loop {
             match self
                 .manifest_once(&roads, place.name, version, patience.stall())

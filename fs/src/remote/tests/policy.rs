@@ -412,4 +412,13 @@ fn a_proxy_is_asked_except_for_some() {
     });
     assert!(it.resolve("http://images.invalid/x.sif").is_err());
     assert_eq!(proxy.count(), 1);
+    let server = faulty(0, |_, _| Vec::new());
+    let it = setup(RemoteOptions {
+        proxies: Proxies {
+            http: Some(proxy.url("")),
+            ..Proxies::default()
+        },
+        ..options()
+    });
+    it.resolve(&server.url("/x.sif")).unwrap();
 }
