@@ -21,7 +21,6 @@ use super::exchange::judge;
 use super::failure::Failure;
 use super::figures::{Counters, Figures};
 use super::hedge::{Tempo, race};
-use super::observer::Event;
 use super::range::{self, ContentRange};
 use super::registry::Place;
 use super::resolve::set;
@@ -33,6 +32,8 @@ use super::validator::Validator;
 /// As much must come for a read to count as going on; less would let a server that drips keep a
 /// reader for ever.
 const PROGRESS: u64 = 32 << 10;
+/// How long a read waits when the one before has waited in vain.
+const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A blob on a server.
 pub struct RemoteBlob {
@@ -47,6 +48,8 @@ pub struct RemoteBlob {
     changed: OnceLock<RemoteError>,
     /// How long a read waits for data.
     patience: Duration,
+    /// The last read waited that long in vain.
+    gave_up: AtomicBool,
     tempo: Tempo,
     counters: Counters,
 }
@@ -106,6 +109,7 @@ impl RemoteBlob {
         Ok(Self {
             tempo: Tempo::new(client.options().hedge_after),
             patience: client.options().give_up_after,
+            gave_up: AtomicBool::new(false),
             client,
             name: resolved.reference.clone(),
             size: resolved.size,
@@ -151,13 +155,21 @@ impl RemoteBlob {
             }
             .into());
         }
-        let mut patience = self.client.patience(&self.name, self.patience);
+        // A program that goes on after an error should not wait as long for each of a hundred others.
+        let gave_up = self.gave_up.load(Relaxed);
+        let limit = if gave_up {
+            self.patience.min(SHORT_PATIENCE)
+        } else {
+            self.patience
+        };
+        let mut patience = self.client.patience(&self.name, limit);
         let mut at = range.start;
         while at < range.end {
             let before = at;
             let stopped = self.attempt(&mut at, range.end, patience.stall(), sink);
             if at - before >= PROGRESS.min(range.end - before) {
                 patience.progress();
+                self.gave_up.store(false, Relaxed);
             }
             match stopped {
                 Ok(()) => {}
@@ -173,11 +185,13 @@ impl RemoteBlob {
     }
 
     fn final_error(&self, error: RemoteError) -> io::Error {
+        if matches!(error, RemoteError::Unreachable { .. }) {
+            self.gave_up.store(true, Relaxed);
+        }
         if let RemoteError::Changed { url, what } = &error
             && self.changed.set(error.clone()).is_ok()
         {
-            let (url, what) = (url.clone(), what.clone());
-            self.client.observer().event(&Event::Changed { url, what });
+            self.client.voice().changed(url, what);
         }
         error.into()
     }

@@ -1,6 +1,5 @@
 //! The network client: a small runtime of its own behind calls that block.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,7 +10,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::blob::RemoteBlob;
 use super::error::RemoteError;
-use super::observer::{Event, Observer};
+use super::observer::{Observer, Voice};
 use super::options::RemoteOptions;
 use super::reference::Reference;
 use super::registry::Registries;
@@ -19,20 +18,16 @@ use super::resolved::Resolved;
 use super::retry::Patience;
 use super::transport::Transport;
 
-/// How many different warnings are remembered as told.
-const MAX_WARNINGS: usize = 256;
-
 /// Talks to web servers and registries. Its calls block and may come from any thread that is not one
 /// of an asynchronous runtime. Threads of its own are started by the first request.
 pub struct Client {
     options: RemoteOptions,
-    observer: Arc<dyn Observer>,
+    voice: Voice,
     transport: Transport,
     registries: Registries,
     runtime: OnceLock<Runtime>,
     /// Taken while the runtime is being started.
     starting: Mutex<()>,
-    warned: Mutex<HashSet<String>>,
 }
 
 impl Client {
@@ -47,11 +42,10 @@ impl Client {
         Ok(Arc::new(Self {
             transport: Transport::new(options.clone()),
             options,
-            observer,
+            voice: Voice::new(observer),
             registries: Registries::default(),
             runtime: OnceLock::new(),
             starting: Mutex::new(()),
-            warned: Mutex::default(),
         }))
     }
 
@@ -106,22 +100,18 @@ impl Client {
         &self.registries
     }
 
-    pub(super) fn observer(&self) -> &dyn Observer {
-        &*self.observer
+    pub(super) fn voice(&self) -> &Voice {
+        &self.voice
     }
 
     /// Patience for one errand.
     pub(super) fn patience<'a>(&'a self, url: &'a str, limit: Duration) -> Patience<'a> {
-        Patience::new(self.observer(), url, limit, self.options.stall_after)
+        Patience::new(&self.voice, url, limit, self.options.stall_after)
     }
 
     /// Tells a warning, once.
     pub(super) fn warn(&self, text: String) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.len() < MAX_WARNINGS && warned.insert(text.clone()) {
-            drop(warned);
-            self.observer.event(&Event::Warning(text));
-        }
+        self.voice.warn(text);
     }
 
     /// Runs a future on the calling thread, with the runtime's threads moving the bytes.

@@ -1,7 +1,9 @@
 //! What happens on the network, told to whoever shows or counts it.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Is told of everything that a user may want to know. Called in the midst of requests: it must be
 /// quick, and must not use the client.
@@ -85,6 +87,72 @@ impl fmt::Display for Event {
             }
             Self::Warning(text) => formatter.write_str(text),
         }
+    }
+}
+
+/// How many different warnings are remembered as told.
+const MAX_WARNINGS: usize = 256;
+/// Readers that wait for the same server have the same troubles; they are told once in this time.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Speaks to an observer, without repeating itself.
+pub(super) struct Voice {
+    observer: Arc<dyn Observer>,
+    warned: Mutex<HashSet<String>>,
+    /// By URL: when its trouble was last told.
+    troubles: Mutex<HashMap<String, Instant>>,
+}
+
+impl Voice {
+    pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
+        Self {
+            observer,
+            warned: Mutex::default(),
+            troubles: Mutex::default(),
+        }
+    }
+
+    /// Tells a warning, once.
+    pub(super) fn warn(&self, text: String) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.len() < MAX_WARNINGS && warned.insert(text.clone()) {
+            drop(warned);
+            self.observer.event(&Event::Warning(text));
+        }
+    }
+
+    pub(super) fn retrying(&self, url: &str, reason: &str, pause: Duration) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if troubles.get(url).is_some_and(|told| told.elapsed() < QUIET) {
+            return;
+        }
+        troubles.insert(url.to_owned(), Instant::now());
+        drop(troubles);
+        let (url, reason) = (url.to_owned(), reason.to_owned());
+        self.observer.event(&Event::Retrying { url, reason, pause });
+    }
+
+    pub(super) fn recovered(&self, url: &str, after: Duration) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if troubles.remove(url).is_some() {
+            drop(troubles);
+            self.observer.event(&Event::Recovered {
+                url: url.to_owned(),
+                after,
+            });
+        }
+    }
+
+    pub(super) fn gave_up(&self, url: &str, reason: &str, after: Duration) {
+        let (url, reason) = (url.to_owned(), reason.to_owned());
+        self.observer.event(&Event::GaveUp { url, reason, after });
+    }
+
+    pub(super) fn changed(&self, url: &str, what: &str) {
+        self.observer.event(&Event::Changed {
+            url: url.to_owned(),
+            what: what.to_owned(),
+        });
     }
 }
 

@@ -99,14 +99,18 @@ impl Client {
 }
 
 /// Names the bytes: file, version and length. A server that tells no versions is held to the first
-/// bytes, in which every SIF has an identifier and a date.
+/// bytes, in which every SIF has an identifier and a date. Of the query only the digest is kept, since
+/// keys are written into files that others may read.
 fn key(url: &Url, validator: &Validator, size: u64, first: &[u8]) -> String {
     let version = if validator.is_empty() {
         Digest::of(first).to_string()
     } else {
         validator.identity()
     };
-    format!("http {url} {size} {version}")
+    let query = url.query().map_or_else(String::new, |query| {
+        Digest::of(query.as_bytes()).to_string()
+    });
+    format!("http {} {query} {size} {version}", shown(url))
 }
 
 /// The length of the whole and whether the server gives parts.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::error::RemoteError;
 use super::failure::Failure;
-use super::observer::{Event, Observer};
+use super::observer::Voice;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ const DOUBTS: u32 = 3;
 
 /// The patience of one read or look-up.
 pub(super) struct Patience<'a> {
-    observer: &'a dyn Observer,
+    voice: &'a Voice,
     url: &'a str,
     limit: Duration,
     stall: Duration,
@@ -30,14 +30,9 @@ pub(super) struct Patience<'a> {
 }
 
 impl<'a> Patience<'a> {
-    pub(super) fn new(
-        observer: &'a dyn Observer,
-        url: &'a str,
-        limit: Duration,
-        stall: Duration,
-    ) -> Self {
+    pub(super) fn new(voice: &'a Voice, url: &'a str, limit: Duration, stall: Duration) -> Self {
         Self {
-            observer,
+            voice,
             url,
             limit,
             stall,
@@ -62,10 +57,7 @@ impl<'a> Patience<'a> {
     pub(super) fn progress(&mut self) {
         if self.told {
             let after = self.since.elapsed();
-            self.observer.event(&Event::Recovered {
-                url: self.url.to_owned(),
-                after,
-            });
+            self.voice.recovered(self.url, after);
             self.told = false;
         }
         self.since = Instant::now();
@@ -89,17 +81,13 @@ impl<'a> Patience<'a> {
         let left = self.left();
         let (url, after) = (self.url.to_owned(), self.since.elapsed());
         if left.is_zero() {
-            self.observer.event(&Event::GaveUp {
-                url: url.clone(),
-                reason: reason.clone(),
-                after,
-            });
+            self.voice.gave_up(&url, &reason, after);
             return Err(RemoteError::Unreachable { url, reason, after });
         }
         let pause = pause(self.failures, rest, chance()).min(left);
         self.failures = self.failures.saturating_add(1);
         self.told = true;
-        self.observer.event(&Event::Retrying { url, reason, pause });
+        self.voice.retrying(&url, &reason, pause);
         tokio::time::sleep(pause).await;
         Ok(())
     }

@@ -99,7 +99,7 @@ impl Transport {
         let start = Instant::now();
         let response = match timeout(wait, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(failure::of_library(&error, &name)),
+            Ok(Err(error)) => return Err(failure::of_library(&error.without_url(), &name)),
             Err(_) => return Err(Failure::passing(format!("no answer for {}", seconds(wait)))),
         };
         Ok(Reply {
@@ -235,7 +235,7 @@ impl Reply {
             Ok(Ok(piece)) => Ok(piece),
             Ok(Err(error)) => {
                 let url = shown(self.response.url());
-                Err(match failure::of_library(&error, &url) {
+                Err(match failure::of_library(&error.without_url(), &url) {
                     Failure::Passing { reason, .. } => {
                         Failure::passing(format!("the connection broke off: {reason}"))
                     }

@@ -48,15 +48,20 @@ fn one_request_finds_a_file_and_brings_its_beginning() {
 
 #[test]
 fn the_key_follows_version_length_and_content() {
-    let key = |headers: &'static [&'static str], bytes: Vec<u8>| {
+    let at = |path: &str, headers: &'static [&'static str], bytes: Vec<u8>| {
         let server = Server::start(move |request| file(request, &bytes, headers));
-        let (resolved, _) = setup(options()).resolve(&server.url("/x")).unwrap();
+        let (resolved, _) = setup(options()).resolve(&server.url(path)).unwrap();
         resolved.key.replace(&server.host(), "host")
     };
+    let key = |headers, bytes| at("/x", headers, bytes);
     let one = key(&[ETAG], data(1000));
     assert_eq!(one, key(&[ETAG], data(1000)));
     assert_ne!(one, key(&["ETag: \"two\""], data(1000)));
     assert_ne!(one, key(&[ETAG], data(1001)));
+    assert_ne!(one, at("/y", &[ETAG], data(1000)));
+    let signed = at("/x?sig=secret", &[ETAG], data(1000));
+    assert!(signed != one && signed != at("/x?sig=other", &[ETAG], data(1000)));
+    assert!(!signed.contains("secret"), "{signed}");
     let nothing_told = key(&[], data(1000));
     assert_ne!(nothing_told, key(&[], vec![7; 1000]));
 }
