@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_RANGE, HeaderMap, IF_RANGE, RANGE};
 use reqwest::{StatusCode, Url};
@@ -202,7 +202,13 @@ impl RemoteBlob {
         let wanted = *at..end;
         let (mut reply, coming, road) = self.client.block_on(self.open(&wanted, wait))??;
         let mut place = coming.start;
+        let mut mark = (Instant::now(), place);
         while place < coming.end && *at < end {
+            if place - mark.1 >= PROGRESS {
+                mark = (Instant::now(), place);
+            } else if mark.0.elapsed() > self.patience {
+                return Err(Failure::passing("data comes too slowly").into());
+            }
             let broken = |failure| {
                 self.roads.broke_off(road);
                 Stop::Failure(failure)

@@ -74,12 +74,9 @@ impl Client {
         let validator = Validator::of(reply.headers());
         let media_type = reply.header(CONTENT_TYPE).map(str::to_owned);
         let end = size.min(BEGINNING);
-        let mut first = Vec::new();
-        while (first.len() as u64) < end {
-            match reply.piece(wait).await? {
-                Some(piece) => first.extend_from_slice(piece.as_ref()),
-                None => return Err(Failure::passing("the answer is shorter than it says")),
-            }
+        let mut first = reply.beginning(end, wait).await?;
+        if (first.len() as u64) < end {
+            return Err(Failure::passing("the answer is shorter than it says"));
         }
         first.truncate(usize::try_from(end).unwrap_or(usize::MAX));
         let resolved = Resolved {

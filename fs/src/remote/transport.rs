@@ -246,17 +246,36 @@ impl Reply {
         }
     }
 
+    /// The first bytes of the body, at least as many as asked for unless it ends before. Meant for
+    /// short texts: they must come in a few times `wait` altogether.
+    pub(super) async fn beginning(
+        &mut self,
+        enough: u64,
+        wait: Duration,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        let deadline = Instant::now() + wait * 4;
+        while (bytes.len() as u64) < enough {
+            if Instant::now() > deadline {
+                return Err(Failure::passing("data comes too slowly"));
+            }
+            match self.piece(wait).await? {
+                Some(piece) => bytes.extend_from_slice(piece.as_ref()),
+                None => break,
+            }
+        }
+        Ok(bytes)
+    }
+
     /// The whole body, if it is no longer than `limit`.
     pub(super) async fn body(mut self, limit: usize, wait: Duration) -> Result<Vec<u8>, Failure> {
-        let mut body = Vec::new();
-        while let Some(piece) = self.piece(wait).await? {
-            body.extend_from_slice(piece.as_ref());
-            if body.len() > limit {
-                return Err(Failure::Final(RemoteError::Unusable {
-                    url: shown(self.response.url()),
-                    reason: format!("the answer is longer than {limit} bytes"),
-                }));
-            }
+        let body = self.beginning(limit as u64 + 1, wait).await?;
+        if body.len() > limit {
+            let (url, reason) = (
+                shown(self.response.url()),
+                format!("the answer is longer than {limit} bytes"),
+            );
+            return Err(Failure::Final(RemoteError::Unusable { url, reason }));
         }
         Ok(body)
     }

@@ -142,6 +142,19 @@ fn a_dripping_server_does_not_hold_a_reader_for_ever() {
 }
 
 #[test]
+fn nor_does_one_that_never_pauses_for_long() {
+    let drip = |request: &Request, bytes: &[u8]| {
+        let mut steps = broken_file(request, bytes, 10, vec![]);
+        let more = &bytes[request.range(SIZE).unwrap().0 + 10..];
+        for byte in more.iter().take(50) {
+            steps.extend([Step::Wait(40), Step::Send(vec![*byte])]);
+        }
+        steps
+    };
+    fails(&faulty(usize::MAX - 1, drip), "data comes too slowly");
+}
+
+#[test]
 fn a_server_that_gives_less_than_asked_is_asked_for_the_rest() {
     let bytes = data(SIZE);
     let server = Server::start(move |request| {
@@ -421,4 +434,34 @@ fn a_proxy_is_asked_except_for_some() {
         ..options()
     });
     it.resolve(&server.url("/x.sif")).unwrap();
+}
+
+#[test]
+fn https_goes_through_a_tunnel() {
+    let proxy = Server::start(|request| {
+        assert_eq!(
+            (request.method.as_str(), request.target.as_str()),
+            ("CONNECT", "images.invalid:443")
+        );
+        assert_eq!(
+            request.header("proxy-authorization"),
+            Some("Basic bWU6cHc=")
+        );
+        answer("502 Bad Gateway", &[], b"")
+    });
+    let with_login = format!("http://me:pw@{}", proxy.host());
+    let proxies = Proxies {
+        https: Some(with_login),
+        ..Proxies::default()
+    };
+    let it = setup(RemoteOptions {
+        proxies,
+        ..options()
+    });
+    let error = it
+        .resolve("https://images.invalid/x.sif")
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("tunnel") && !error.contains("pw"), "{error}");
+    assert!(proxy.count() > 1);
 }
