@@ -243,12 +243,13 @@ impl Guard {
     }
 
     fn denied(&self, road: &Road, detail: &str) -> Failure {
-        let hint = format!("{detail} (skiff registry login oras://{})", self.registry);
-        RemoteError::Denied {
-            url: road.name(),
-            detail: hint,
+        let mut detail = detail.to_owned();
+        // Whoever is just logging in need not be told how.
+        if !self.repository.is_empty() {
+            detail = format!("{detail} (skiff registry login oras://{})", self.registry);
         }
-        .into()
+        let url = road.name();
+        RemoteError::Denied { url, detail }.into()
     }
 }
 

@@ -42,6 +42,7 @@ fn logins_are_checked_kept_listed_and_forgotten() {
     let error = login(&it.client, &host, "me", "wrong").unwrap_err();
     assert!(matches!(error, RemoteError::Denied { .. }), "{error}");
     assert!(!path.exists() && !error.to_string().contains("wrong"));
+    assert!(!error.to_string().contains("registry login"), "{error}");
 
     assert_eq!(login(&it.client, &host, "me", "pw").unwrap(), path);
     assert_eq!(
