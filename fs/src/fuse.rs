@@ -18,6 +18,7 @@ mod abi;
 mod directory;
 mod errno;
 mod nodeid;
+mod programs;
 mod push;
 mod readahead;
 mod reply;

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::abi::{self, Request, opcode};
 use super::errno;
 use super::nodeid::{Node, ViewIndex};
+use super::programs;
 use super::push::Push;
 use super::readahead::ReadAhead;
 use super::reply::{Encoder, Replier};
@@ -65,6 +66,7 @@ pub struct FileSystem {
     /// Inode numbers of extra nodes start above this.
     last_image_ino: u64,
     has_xattrs: bool,
+    waits_for_network: bool,
     requests: AtomicU64,
     witness: Option<Box<dyn Witness>>,
     pub(super) waits: Waits,
@@ -122,6 +124,7 @@ impl FileSystem {
             block_size: tree.block_size(),
             last_image_ino: stat.inodes,
             has_xattrs: tree.has_xattrs(),
+            waits_for_network: tree.waits(),
             tree,
             requests: AtomicU64::new(0),
             witness: None,
@@ -359,12 +362,31 @@ impl FileSystem {
         match self.node(request.nodeid)? {
             Node::Image(_, node) => {
                 self.readahead.before_read(node, offset, u64::from(size));
+                if self.waits_for_network {
+                    self.announce_rest(node, offset, u64::from(size));
+                }
                 self.tree
                     .read(node, offset, size as usize, &mut scratch.segments)?;
+                if offset == 0 && self.waits_for_network {
+                    for range in programs::likely_reads(&scratch.segments) {
+                        let len = range.end.saturating_sub(range.start);
+                        self.tree.announce(node, range.start, len);
+                    }
+                }
                 Ok(())
             }
             Node::Extra(..) => Ok(()),
             Node::Root => Err(Errno::ISDIR.into()),
+        }
+    }
+
+    /// Has all blocks of a read but the first fetched while that is waited for.
+    fn announce_rest(&self, node: NodeRef, offset: u64, size: u64) {
+        let block = u64::from(self.block_size.max(1));
+        let second = (offset / block + 1).saturating_mul(block);
+        let end = offset.saturating_add(size);
+        if second < end {
+            self.tree.announce(node, second, end - second);
         }
     }
 

@@ -62,6 +62,8 @@ struct State {
     first: u64,
     group_of: HashMap<NodeRef, u64>,
     queue: VecDeque<SmallFile>,
+    /// So many at the end of the queue are new.
+    unannounced: usize,
     closed: bool,
 }
 
@@ -104,7 +106,7 @@ impl Push {
     /// Pushes what is queued until closed.
     pub(super) fn run(&self, tree: &dyn Tree, replier: Replier<'_>) {
         let mut segments = Vec::new();
-        while let Some(file) = self.next() {
+        while let Some(file) = self.next(tree) {
             segments.clear();
             // A file that cannot be read is left to the reader who will hear of it; one that the
             // kernel has forgotten meanwhile (ENOENT) needs no content.
@@ -124,13 +126,22 @@ impl Push {
         }
     }
 
-    fn next(&self) -> Option<SmallFile> {
+    /// The next file to push. The queue is announced when it is taken up: what is far away comes
+    /// while the first file is decoded.
+    fn next(&self, tree: &dyn Tree) -> Option<SmallFile> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if state.closed {
                 return None;
             }
             if let Some(file) = state.queue.pop_front() {
+                let fresh = std::mem::take(&mut state.unannounced).min(state.queue.len());
+                let from = state.queue.len().saturating_sub(fresh);
+                let announced: Vec<SmallFile> = state.queue.range(from..).copied().collect();
+                drop(state);
+                for file in announced.iter().filter(|_| tree.waits()) {
+                    tree.announce(file.node, 0, file.bytes);
+                }
                 return Some(file);
             }
             state = self
@@ -192,6 +203,7 @@ impl State {
             left = left.saturating_sub(file.bytes);
             self.group_of.remove(&file.node);
             self.queue.push_back(file);
+            self.unannounced += 1;
         }
         self.queue.len() > before
     }

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use skiff_cache::memory::{MemoryCache, MemoryStats, Weigh};
 
@@ -25,12 +26,17 @@ const STORED: u16 = 0x8000;
 /// Raw tables of block positions are read in pieces of this size.
 const PIECE_LEN: usize = 4096;
 
-/// Tables up to this length are fetched whole from far away: on a fast link that takes as long as a
+/// Tables up to this length (40,000 files) are fetched whole from far away: that takes as long as a
 /// few round trips, and finding a program takes more of those.
-const WHOLE_TABLES_MAX: u64 = 1 << 20;
+const WHOLE_TABLES_MAX: u64 = 320 << 10;
 
-/// Larger ones come in pieces of this length.
-const WINDOW_LEN: u64 = 128 << 10;
+/// Larger ones come in pieces: small ones for those who start a single program, growing for those
+/// who look at much.
+const FIRST_WINDOW: u64 = 16 << 10;
+const LAST_WINDOW: u64 = 256 << 10;
+
+/// Blocks decoded between two doublings of the piece.
+const BLOCKS_PER_STEP: u64 = 16;
 
 /// The error for a structure that cannot be.
 pub(super) fn damaged(what: impl Into<String>, offset: u64) -> TreeError {
@@ -92,6 +98,8 @@ pub(super) struct Metadata {
     codec: Codec,
     /// All tables lie here, at the end of the file system.
     tables: Range<u64>,
+    /// Blocks that were not in memory.
+    decoded: AtomicU64,
     cache: MemoryCache<Key, SharedBlock>,
 }
 
@@ -112,6 +120,7 @@ impl Metadata {
             source,
             codec,
             tables,
+            decoded: AtomicU64::new(0),
             cache: MemoryCache::new(cache_bytes),
         }
     }
@@ -125,13 +134,15 @@ impl Metadata {
         if tables.end.saturating_sub(tables.start) <= WHOLE_TABLES_MAX {
             return tables.clone();
         }
-        let inside = range.start.checked_rem(WINDOW_LEN).unwrap_or(0);
-        let start = range.start.saturating_sub(inside).max(tables.start);
-        let end = range
-            .start
-            .saturating_sub(inside)
-            .saturating_add(WINDOW_LEN);
-        start..end.min(tables.end).max(range.end)
+        let steps = self.decoded.fetch_add(1, Ordering::Relaxed) / BLOCKS_PER_STEP;
+        let len = FIRST_WINDOW
+            .checked_shl(u32::try_from(steps).unwrap_or(u32::MAX))
+            .filter(|len| (FIRST_WINDOW..LAST_WINDOW).contains(len))
+            .unwrap_or(LAST_WINDOW);
+        let inside = range.start.checked_rem(len).unwrap_or(0);
+        let aligned = range.start.saturating_sub(inside);
+        let end = aligned.saturating_add(len).min(tables.end);
+        aligned.max(tables.start)..end.max(range.end)
     }
 
     pub(super) fn stats(&self) -> MemoryStats {
