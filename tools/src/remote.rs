@@ -17,16 +17,18 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
-use skiff_cache::disk::{About, Blob, BlobKey, BlobKind, Cache, Limits};
+use skiff_cache::disk::{About, Blob, BlobKey, BlobKind, Cache, Limits, State};
 use skiff_fs::format::squashfs::SquashfsOptions;
-use skiff_fs::image::Image;
-use skiff_fs::remote::{Client, Location, Observer, Reference, RemoteOptions, Resolved, pins};
-use skiff_fs::source::origin::{FileOrigin, LATENCY_CLASSES_MS};
+use skiff_fs::image::{Image, ImageError};
+use skiff_fs::remote::{
+    Client, Location, Observer, Reference, RemoteBlob, RemoteError, RemoteOptions, Resolved, pins,
+};
+use skiff_fs::source::origin::{FileOrigin, LATENCY_CLASSES_MS, Origin, VerifiedOrigin};
 use skiff_fs::source::{CachedFigures, CachedSource, placement};
 use skiff_launcher::process::errand;
 
@@ -40,9 +42,15 @@ const SEAL: &[u8] = b"skiff remote image 1\n";
 /// The most that a description may take; credentials included it has some hundred bytes.
 const MAX_SEALED_BYTES: u64 = 1 << 20;
 
+/// Note that no digests of chunks are published for a blob, and how many seconds it is believed.
+const NO_DIGESTS: &str = "no-digests";
+const NO_DIGESTS_FOR: u64 = 24 * 3600;
+
 /// An image that was found elsewhere, with all that a server needs to serve it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RemoteImage {
+    /// What was looked up, in full.
+    pub reference: String,
     /// What the name stands for: these bytes and no others.
     pub resolved: Resolved,
     /// How to get at it.
@@ -85,6 +93,7 @@ pub fn locate(
 ) -> anyhow::Result<RemoteImage> {
     let recent = own_cache().and_then(|cache| pins::recent(&cache, reference, options));
     let image = |resolved| RemoteImage {
+        reference: reference.to_string(),
         resolved,
         options: options.clone(),
         uncached,
@@ -94,7 +103,7 @@ pub fn locate(
     }
     let answer = errand::send_out(|| {
         locate_here(reference, options, uncached)
-            .and_then(|resolved| Ok(serde_json::to_vec(&resolved)?))
+            .and_then(|remote| Ok(serde_json::to_vec(&remote.resolved)?))
             .map_err(|error| format!("{error:#}"))
     })?;
     let resolved = serde_json::from_slice(&answer).context("reading what the child found")?;
@@ -109,31 +118,67 @@ pub fn locate_here(
     reference: &Reference,
     options: &RemoteOptions,
     uncached: bool,
-) -> anyhow::Result<Resolved> {
+) -> anyhow::Result<RemoteImage> {
     let progress = Progress::start(&reference.to_string());
     let observer: Arc<dyn Observer> = progress.clone();
     let cache = own_cache();
     let found = pins::resolve(cache.as_ref(), reference, options, &observer);
     let (resolved, first) = found?;
     let remote = RemoteImage {
+        reference: reference.to_string(),
         resolved,
         options: options.clone(),
         uncached,
     };
-    if !uncached {
-        let opened = remote.open_with_start(&observer, &first, &mut |source| {
-            progress.follow(Arc::clone(source));
-        })?;
-        opened.image.check_mountable()?;
-        check_arch(&opened.image).map_err(anyhow::Error::msg)?;
-        // Everything that the mount needs, so that what is wrong with the image shows here.
-        opened.image.tree(&SquashfsOptions::default())?;
-    }
+    let mut source = None;
+    let checked = remote
+        .open_with_start(&observer, &first, &mut |opened| {
+            progress.follow(Arc::clone(opened));
+            source = Some(Arc::clone(opened));
+        })
+        .and_then(|opened| check(&opened.image));
     progress.finish();
-    Ok(remote.resolved)
+    let Err(error) = checked else {
+        return Ok(remote);
+    };
+    // What is no image is not kept; the next one under this name may be.
+    let is_none = matches!(error.downcast_ref(), Some(ImageError::NotRecognized));
+    if let (true, Some(blob)) = (is_none, source.as_ref().and_then(|source| source.blob())) {
+        blob.discard();
+    }
+    remote.forget_if(is_none || was_replaced(&error));
+    Err(error.context(remote.name().to_owned()))
+}
+
+/// Whether `error` says that the server has other bytes now than those that were looked up.
+fn was_replaced(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let inner = cause
+            .downcast_ref::<io::Error>()
+            .and_then(|error| error.get_ref());
+        let inner = inner.and_then(|inner| inner.downcast_ref::<RemoteError>());
+        matches!(inner, Some(RemoteError::Changed { .. }))
+            || matches!(cause.downcast_ref(), Some(RemoteError::Changed { .. }))
+    })
+}
+
+/// Reads all that a mount needs, so that what is wrong with the image shows at once.
+fn check(image: &Image) -> anyhow::Result<()> {
+    image.check_mountable()?;
+    check_arch(image).map_err(anyhow::Error::msg)?;
+    image.tree(&SquashfsOptions::default())?;
+    Ok(())
 }
 
 impl RemoteImage {
+    /// The next who asks for this name has it looked up again, if `wanted`.
+    pub fn forget_if(&self, wanted: bool) {
+        let reference = Reference::parse(&self.reference);
+        if let (true, Ok(Some(reference)), Some(cache)) = (wanted, reference, own_cache()) {
+            pins::forget(&cache, &reference);
+        }
+    }
+
     /// The image's name, as messages give it.
     pub fn name(&self) -> &str {
         &self.resolved.reference
@@ -159,7 +204,7 @@ impl RemoteImage {
         begin: &mut dyn FnMut(&Arc<CachedSource>),
     ) -> anyhow::Result<Opened> {
         let client = Client::new(self.options.clone(), Arc::clone(observer))?;
-        let origin = client.blob(&self.resolved)?;
+        let blob = client.blob(&self.resolved)?;
         let key = BlobKey::new(&*self.resolved.key);
         let about = About {
             name: self.resolved.reference.clone(),
@@ -171,6 +216,7 @@ impl RemoteImage {
             },
         };
         let (shared, own) = blobs(&key, &about, self.uncached);
+        let origin = self.checked(&client, blob, own.as_ref());
         let source = CachedSource::new(about.size, shared, own, origin);
         begin(&source);
         if !first.is_empty() {
@@ -181,6 +227,48 @@ impl RemoteImage {
             image,
             source: Some(source),
         })
+    }
+
+    /// `blob`, held to the digests of its chunks if somebody published them.
+    fn checked(
+        &self,
+        client: &Arc<Client>,
+        blob: Arc<RemoteBlob>,
+        own: Option<&Blob>,
+    ) -> Arc<dyn Origin> {
+        let is_here = |blob: &Blob| blob.is_complete();
+        if !matches!(self.resolved.location, Location::Registry { .. })
+            || self.options.offline
+            || own.is_some_and(is_here)
+        {
+            return blob;
+        }
+        // Most registries have none: not asked again for a day.
+        let key = &self.resolved.key;
+        let cache = own_cache();
+        let none_since = cache
+            .as_ref()
+            .and_then(|cache| cache.note(NO_DIGESTS, key))
+            .and_then(|note| Some(u64::from_le_bytes(note.try_into().ok()?)));
+        let now = seconds_now();
+        if none_since.is_some_and(|since| now.saturating_sub(since) < NO_DIGESTS_FOR) {
+            return blob;
+        }
+        match client.chunk_digests(&self.resolved) {
+            Some(digests) => {
+                if let Some(own) = own.filter(|own| own.cached_bytes() == 0) {
+                    own.set_state(State::Parts);
+                }
+                Arc::new(VerifiedOrigin::new(blob, Arc::new(digests)))
+            }
+            None => {
+                if let Some(cache) = &cache {
+                    // Then it is asked again.
+                    let _again = cache.put_note(NO_DIGESTS, key, &now.to_le_bytes());
+                }
+                blob
+            }
+        }
     }
 
     /// The description as a file that nobody can change any more.
@@ -257,6 +345,26 @@ impl Opened {
     }
 }
 
+/// Says how much of an image is on this node and how far its content is known to be right.
+pub fn tell_state(opened: &Opened) {
+    let Some(blob) = opened.source.as_ref().and_then(|source| source.blob()) else {
+        return;
+    };
+    let state = match blob.state() {
+        State::Verified => "verified: all of it was compared with its digest",
+        State::Parts => "verified part by part, by digests published beside it",
+        State::Mismatch => "WRONG: it does not have the content that its digest promises",
+        State::Unverified if blob.about().digest.is_some() => {
+            "not verified yet: that is done when all of it is here"
+        }
+        State::Unverified => "not verifiable: its server publishes no digest",
+    };
+    let (cached, size) = (blob.cached_bytes(), blob.size());
+    output::info(format_args!(
+        "{cached} of {size} bytes in the cache; {state}"
+    ));
+}
+
 /// The user's own cache of this node; `None`, with a remark, when no directory can be used.
 pub fn own_cache() -> Option<Cache> {
     let opened = Cache::default_dir().and_then(|dir| Cache::open(&dir, Limits::from_env()));
@@ -318,7 +426,9 @@ pub fn figures_json(figures: &CachedFigures) -> serde_json::Value {
     })
 }
 
-/// How long ago `start` was, in seconds with a tenth.
-pub fn seconds_since(start: Instant) -> String {
-    format!("{:.1} s", start.elapsed().as_secs_f64())
+/// Seconds of the epoch.
+pub fn seconds_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

@@ -82,7 +82,7 @@ impl Served {
     fn open(&self) -> io::Result<Opened> {
         match self {
             Self::Elsewhere(remote) => {
-                let observer: Arc<dyn Observer> = Arc::new(Quiet);
+                let observer: Arc<dyn Observer> = Arc::new(Quiet::new(remote));
                 // With its causes, as one line.
                 let open = remote.open(&observer);
                 open.map_err(|error| io::Error::other(format!("{error:#}")))

@@ -25,6 +25,8 @@ pub enum State {
     /// It has not been compared with its digest, or has none.
     #[default]
     Unverified,
+    /// Every part was compared with a published digest of its own when it came.
+    Parts,
     /// All of it was there once and had the digest it should have.
     Verified,
     /// All of it was there and did not have it.

@@ -215,12 +215,20 @@ impl CachedSource {
             // Everything comes anyway: once, and from then on it is here.
             self.stream(own);
         }
-        let window = window.start.min(offset)..window.end.max(end).min(self.size);
+        let window = self.whole_units(window.start.min(offset)..window.end.max(end));
         if window != (offset..end) {
             // Should it fail midway, what is needed may have come before.
             let _tried_below = own.fill(window, self.origin.as_ref());
         }
         own.read_through(buf, offset, self.origin.as_ref())
+    }
+
+    /// `range` with all of the origin's units that it touches.
+    fn whole_units(&self, range: Range<u64>) -> Range<u64> {
+        let unit = self.origin.unit().max(1);
+        let start = range.start.checked_div(unit).unwrap_or(0);
+        let end = range.end.checked_next_multiple_of(unit).unwrap_or(u64::MAX);
+        start.saturating_mul(unit)..end.min(self.size)
     }
 
     /// Fetches the whole in one go, in a thread of its own.
@@ -293,7 +301,7 @@ impl Source for CachedSource {
         if self.own.is_none() || !self.origin.has_ranges() {
             return;
         }
-        for part in self.missing(range.start..range.end.min(self.size)) {
+        for part in self.missing(self.whole_units(range)) {
             self.ahead.queue(part, &self.me);
         }
     }

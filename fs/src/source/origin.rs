@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use skiff_cache::disk::Fetch;
 
 use crate::remote::RemoteBlob;
+use crate::remote::digests::{self, ChunkDigests, Verified};
 
 /// Upper ends of the latency classes in milliseconds; what takes longer falls into one more.
 pub const LATENCY_CLASSES_MS: [u64; 9] = [1, 2, 5, 10, 25, 100, 500, 2_000, 10_000];
@@ -31,6 +33,11 @@ pub trait Origin: Fetch + fmt::Debug {
     /// Whether a part can be had without what lies before it.
     fn has_ranges(&self) -> bool {
         true
+    }
+
+    /// Bytes that come together at least: asking for less costs as much. A power of two.
+    fn unit(&self) -> u64 {
+        1
     }
 
     /// Counters since the origin was opened.
@@ -154,6 +161,47 @@ impl Origin for FileOrigin {
             bytes: self.bytes.load(Ordering::Relaxed),
             retries: 0,
         }
+    }
+}
+
+/// A blob whose parts are compared with published digests of theirs when they come.
+#[derive(Debug)]
+pub struct VerifiedOrigin {
+    blob: Arc<RemoteBlob>,
+    verified: Verified,
+}
+
+impl VerifiedOrigin {
+    /// Holds `blob` to `digests`.
+    pub fn new(blob: Arc<RemoteBlob>, digests: Arc<ChunkDigests>) -> Self {
+        Self {
+            verified: Verified::new(Arc::clone(&blob) as _, digests),
+            blob,
+        }
+    }
+}
+
+impl Fetch for VerifiedOrigin {
+    fn fetch(
+        &self,
+        range: Range<u64>,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.verified.fetch(range, sink)
+    }
+}
+
+impl Origin for VerifiedOrigin {
+    fn has_ranges(&self) -> bool {
+        self.blob.has_ranges()
+    }
+
+    fn unit(&self) -> u64 {
+        digests::CHUNK
+    }
+
+    fn figures(&self) -> OriginFigures {
+        Origin::figures(&*self.blob)
     }
 }
 

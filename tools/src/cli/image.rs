@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::Args;
 
+use super::remote::RemoteArgs;
+
 /// `inspect`.
 #[derive(Args, Clone, Debug)]
 pub struct InspectArgs {
@@ -40,6 +42,9 @@ pub struct InspectArgs {
     /// Show the script of test
     #[arg(long, short)]
     pub test: bool,
+    /// Registries.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
     /// The image.
     #[arg(trailing_var_arg = true, hide = true)]
     pub words: Vec<OsString>,
@@ -51,6 +56,9 @@ pub struct RunHelpArgs {
     /// Show the help of this application (SCIF)
     #[arg(long, value_name = "string")]
     pub app: Option<String>,
+    /// Registries.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
     /// The image.
     #[arg(trailing_var_arg = true, hide = true)]
     pub words: Vec<OsString>,

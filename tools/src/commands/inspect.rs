@@ -10,11 +10,13 @@ use crate::output;
 ///
 /// # Errors
 /// When the image cannot be opened or read, or standard output cannot be written.
-pub fn run(args: &InspectArgs, _: &Context) -> anyhow::Result<ExitStatus> {
+pub fn run(args: &InspectArgs, context: &Context) -> anyhow::Result<ExitStatus> {
     let selection = selection(args);
     let found = metadata::read::of_image(
         args.words.first().map_or("".as_ref(), |word| word),
         &selection,
+        &args.remote,
+        context,
     )?;
     let text = if args.json || args.all {
         json::print(&found)?

@@ -7,18 +7,20 @@ use crate::cli::image::RunHelpArgs;
 use crate::exit::ExitStatus;
 use crate::metadata::{self, Parts, Selection};
 use crate::output;
+use crate::remote;
 use crate::text::os_error;
 
 /// Prints it, or that there is none.
 ///
 /// # Errors
 /// When the image cannot be opened or read, or standard output cannot be written.
-pub fn run(args: &RunHelpArgs, _: &Context) -> anyhow::Result<ExitStatus> {
+pub fn run(args: &RunHelpArgs, context: &Context) -> anyhow::Result<ExitStatus> {
     let image = args
         .words
         .first()
         .map_or("".as_ref(), |word| Path::new(word));
-    if let Err(error) = image.metadata() {
+    let is_elsewhere = remote::reference(image.as_os_str())?.is_some();
+    if let (false, Err(error)) = (is_elsewhere, image.metadata()) {
         anyhow::bail!(
             "container not found: stat {}: {}",
             image.display(),
@@ -35,7 +37,8 @@ pub fn run(args: &RunHelpArgs, _: &Context) -> anyhow::Result<ExitStatus> {
         app,
         all: false,
     };
-    let found = match metadata::read::of_image(image.as_os_str(), &selection) {
+    let found = match metadata::read::of_image(image.as_os_str(), &selection, &args.remote, context)
+    {
         Ok(found) => found,
         Err(error) => {
             output::fatal(format_args!("{error:#}"));

@@ -2,18 +2,23 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::Arc;
 
 use skiff_fs::format::sif::{DataType, Descriptor, Sif};
 use skiff_fs::format::squashfs::SquashfsOptions;
 use skiff_fs::image::Image;
+use skiff_fs::remote::Observer;
 use skiff_fs::source::Source as _;
 
 use super::files::{MAX_FILE_BYTES, TreeFiles};
 use super::gather::gather;
 use super::sandbox::SandboxFiles;
 use super::{Metadata, Selection, json};
+use crate::cli::Context;
+use crate::cli::remote::RemoteArgs;
 use crate::launch::image::{check_arch, open, resolve};
 use crate::output;
+use crate::remote::{self, progress::Progress};
 use crate::text::go_path;
 
 /// Name of the object that holds the metadata of a SIF.
@@ -23,7 +28,21 @@ const OBJECT: &str = "inspect-metadata.json";
 ///
 /// # Errors
 /// When it cannot be opened or read.
-pub fn of_image(name: &OsStr, selection: &Selection) -> anyhow::Result<Metadata> {
+pub fn of_image(
+    name: &OsStr,
+    selection: &Selection,
+    remote: &RemoteArgs,
+    context: &Context,
+) -> anyhow::Result<Metadata> {
+    if let Some(reference) = remote::reference(name)? {
+        let options = remote.options(&reference, context)?;
+        let found = remote::locate_here(&reference, &options, remote.disable_cache)?;
+        let observer: Arc<dyn Observer> = Progress::start(found.name());
+        let opened = found.open(&observer)?;
+        let metadata = of_opened(&opened.image, selection)?;
+        remote::tell_state(&opened);
+        return Ok(metadata);
+    }
     let absolute = go_path(Path::new(name))?;
     // Apptainer repeats a name with a scheme as it was given.
     let shown = if name.to_string_lossy().contains("://") {
@@ -40,17 +59,21 @@ pub fn of_image(name: &OsStr, selection: &Selection) -> anyhow::Result<Metadata>
         return gather(&SandboxFiles::open(&path)?, selection);
     };
     check_arch(&image).map_err(failed)?;
+    of_opened(&image, selection)
+}
+
+fn of_opened(image: &Image, selection: &Selection) -> anyhow::Result<Metadata> {
     if let Some(sif) = image.sif()
-        && let Some(metadata) = from_object(&image, sif)
+        && let Some(metadata) = from_object(image, sif)
     {
         return Ok(metadata.select(selection));
     }
     let tree = image.tree(&SquashfsOptions::default()).map_err(|error| {
-        anyhow::Error::new(error).context(format!("could not inspect {}", path.display()))
+        anyhow::Error::new(error).context(format!("could not inspect {}", image.path().display()))
     })?;
     let mut found = gather(&TreeFiles(&*tree), selection)?;
     if (selection.parts.deffile || selection.all)
-        && let Some(definition) = image.sif().and_then(|sif| definition(&image, sif))
+        && let Some(definition) = image.sif().and_then(|sif| definition(image, sif))
     {
         found.deffile = definition;
     }

@@ -17,6 +17,7 @@ use skiff_fs::remote::{Event, Observer};
 use skiff_fs::source::CachedSource;
 use skiff_fs::tree::TreeError;
 
+use super::RemoteImage;
 use super::progress::line;
 use crate::text::chain;
 
@@ -165,10 +166,23 @@ fn log(text: &str) {
 
 /// Keeps what the network reports to the log: a server has nobody to tell.
 #[derive(Debug)]
-pub struct Quiet;
+pub struct Quiet {
+    image: RemoteImage,
+}
+
+impl Quiet {
+    /// Hears of `image`.
+    pub fn new(image: &RemoteImage) -> Self {
+        Self {
+            image: image.clone(),
+        }
+    }
+}
 
 impl Observer for Quiet {
     fn event(&self, event: &Event) {
         log(&event.to_string());
+        // Whoever starts anew gets the new image.
+        self.image.forget_if(matches!(event, Event::Changed { .. }));
     }
 }
