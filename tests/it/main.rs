@@ -3,8 +3,11 @@
 mod concurrency;
 mod conformance;
 mod crash;
+mod faults;
 mod hostile;
 mod pty;
 mod readme;
+mod remote;
+mod shared_cache;
 mod tidy;
 mod trees;

@@ -17,6 +17,7 @@ pub struct Cmd {
     stdin: Option<Vec<u8>>,
     stdin_open: bool,
     limit: Duration,
+    owner: Option<(u32, u32)>,
 }
 
 /// How a program ended and what it wrote.
@@ -42,6 +43,7 @@ impl Cmd {
             stdin: None,
             stdin_open: false,
             limit: LIMIT,
+            owner: None,
         }
     }
 
@@ -88,6 +90,13 @@ impl Cmd {
         self
     }
 
+    /// Makes the pipes belong to this user and group, as they do when the user made them: else what
+    /// the program starts cannot open them by name (`/proc/PID/fd/2`).
+    pub fn owner(&mut self, uid: u32, gid: u32) -> &mut Self {
+        self.owner = Some((uid, gid));
+        self
+    }
+
     /// Starts it in a process group of its own, all three streams being pipes.
     ///
     /// # Panics
@@ -103,8 +112,25 @@ impl Cmd {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         match self.command.spawn() {
-            Ok(child) => child,
+            Ok(child) => {
+                self.give_away(&child);
+                child
+            }
             Err(error) => panic!("cannot start {:?}: {error}", self.command.get_program()),
+        }
+    }
+
+    fn give_away(&self, child: &Child) {
+        use std::os::fd::AsFd;
+        let Some((uid, gid)) = self.owner else { return };
+        let (uid, gid) = (
+            rustix::fs::Uid::from_raw(uid),
+            rustix::fs::Gid::from_raw(gid),
+        );
+        let stdout = child.stdout.as_ref().map(AsFd::as_fd);
+        let stderr = child.stderr.as_ref().map(AsFd::as_fd);
+        for pipe in [stdout, stderr].into_iter().flatten() {
+            rustix::fs::fchown(pipe, Some(uid), Some(gid)).expect("root may");
         }
     }
 

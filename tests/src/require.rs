@@ -55,6 +55,12 @@ pub enum Need {
     Apptainer,
     /// The skiff binary.
     Skiff,
+    /// A second ordinary user ([`user::second`]).
+    SecondUser,
+    /// Docker's registry.
+    Registry,
+    /// nginx.
+    Nginx,
     /// A kernel that gives unanswered requests to a new server (6.9).
     Resend,
 }
@@ -93,6 +99,11 @@ impl Need {
             }
             Self::Fusermount => on_path("fusermount3"),
             Self::Mksquashfs => on_path("mksquashfs"),
+            Self::SecondUser => user::second()
+                .is_none()
+                .then(|| "no second user (tests/run makes it)".to_owned()),
+            Self::Registry => on_path("docker-registry"),
+            Self::Nginx => on_path("nginx"),
             Self::Apptainer => program::real_apptainer().err(),
             Self::Skiff => program::skiff().err(),
             Self::Resend => {

@@ -30,28 +30,40 @@ pub struct User {
 pub fn ordinary() -> &'static User {
     static USER: OnceLock<User> = OnceLock::new();
     USER.get_or_init(|| {
-        let passwd = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd is readable");
         let root = is_root();
         let wanted = std::env::var("SKIFF_TEST_USER").unwrap_or_else(|_| "skiff-test".to_owned());
         let own = rustix::process::geteuid().as_raw().to_string();
-        passwd
-            .lines()
-            .map(|line| line.split(':').collect::<Vec<_>>())
-            .find(|fields| match root {
-                true => fields.first() == Some(&wanted.as_str()),
-                false => fields.get(2) == Some(&own.as_str()),
-            })
-            .and_then(|fields| {
-                Some(User {
-                    name: (*fields.first()?).to_owned(),
-                    uid: fields.get(2)?.parse().ok()?,
-                    gid: fields.get(3)?.parse().ok()?,
-                    home: PathBuf::from(fields.get(5)?),
-                    switch: root,
-                })
-            })
-            .unwrap_or_else(|| panic!("no user {wanted}: tests/run makes it"))
+        let found = account(|fields| match root {
+            true => fields.first() == Some(&wanted.as_str()),
+            false => fields.get(2) == Some(&own.as_str()),
+        });
+        found.unwrap_or_else(|| panic!("no user {wanted}: tests/run makes it"))
     })
+}
+
+/// Somebody else on the same machine, whom only root can become: `SKIFF_TEST_SECOND_USER` (default
+/// `skiff-other`).
+pub fn second() -> Option<User> {
+    let wanted =
+        std::env::var("SKIFF_TEST_SECOND_USER").unwrap_or_else(|_| "skiff-other".to_owned());
+    account(|fields| is_root() && fields.first() == Some(&wanted.as_str()))
+}
+
+fn account(wanted: impl Fn(&[&str]) -> bool) -> Option<User> {
+    let passwd = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd is readable");
+    passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| wanted(fields))
+        .and_then(|fields| {
+            Some(User {
+                name: (*fields.first()?).to_owned(),
+                uid: fields.get(2)?.parse().ok()?,
+                gid: fields.get(3)?.parse().ok()?,
+                home: PathBuf::from(fields.get(5)?),
+                switch: is_root(),
+            })
+        })
 }
 
 impl User {
@@ -64,6 +76,7 @@ impl User {
             cmd.arg(format!("--regid={}", self.gid));
             cmd.args(["--init-groups", "--"]);
             cmd.arg(program);
+            cmd.owner(self.uid, self.gid);
             cmd
         } else {
             Cmd::new(program)

@@ -105,14 +105,42 @@ impl Log {
 
     /// How many bytes of images were sent again.
     pub fn repeated_bytes(&self) -> u64 {
-        let mut ranges: Vec<_> = self.lock().iter().filter_map(Entry::data).collect();
-        ranges.sort_by_key(|range| range.start);
         let (mut reached, mut again) = (0, 0);
-        for range in ranges {
+        for (range, _) in self.by_place() {
             again += range.end.min(reached).saturating_sub(range.start);
             reached = reached.max(range.end);
         }
         again
+    }
+
+    /// The requests among which are those that brought the same bytes again, for the report of a
+    /// failed test.
+    pub fn repeated(&self) -> Self {
+        let found = self.by_place();
+        let overlap =
+            |one: &Range<u64>, other: &Range<u64>| one.start < other.end && other.start < one.end;
+        let among = |index: usize, range: &Range<u64>| {
+            let mut others = found.iter().enumerate();
+            others.any(|(other, (it, _))| other != index && overlap(it, range))
+        };
+        let mut entries: Vec<Entry> = found
+            .iter()
+            .enumerate()
+            .filter(|(index, (range, _))| among(*index, range))
+            .map(|(_, (_, entry))| entry.clone())
+            .collect();
+        entries.sort_by_key(|entry| entry.at);
+        Self(Arc::new(Mutex::new(entries)))
+    }
+
+    fn by_place(&self) -> Vec<(Range<u64>, Entry)> {
+        let entries = self.entries();
+        let mut found: Vec<_> = entries
+            .into_iter()
+            .filter_map(|entry| Some((entry.data()?, entry)))
+            .collect();
+        found.sort_by_key(|(range, _)| range.start);
+        found
     }
 
     /// How many requests were for a path of which `wanted` says yes.

@@ -1,0 +1,156 @@
+//! Images that are elsewhere: run from every kind of server, they look as they do at home, and no
+//! more of them is fetched than is read.
+
+mod amount;
+mod registry;
+mod sources;
+
+use std::path::{Path, PathBuf};
+
+use skiff_tests::command::{Cmd, Outcome};
+use skiff_tests::image::{images, keep};
+use skiff_tests::program;
+use skiff_tests::user::ordinary;
+use skiff_tests::userland::{add_python, lay_out, libraries_of, write};
+use skiff_tests::web::Place;
+use skiff_tests::web::place::copied;
+
+/// An image with a whole userland and Python.
+pub(crate) fn python_sif() -> PathBuf {
+    images(program::real_apptainer().expect("required"))
+        .zstd_sif
+        .clone()
+}
+
+/// Folders of an image that are shown in a container as they are.
+const FOLDERS: &[&str] = &["/.singularity.d", "/opt", "/srv", "/usr"];
+
+/// What a program sees of the image.
+pub(crate) fn picture(place: &Place, image: &str) -> Outcome {
+    with_probe(place);
+    let line = FOLDERS
+        .iter()
+        .map(|folder| format!("/mnt/probe snapshot -t -u {folder}"))
+        .collect::<Vec<_>>()
+        .join(" && ");
+    let outcome = probing(place, image, &["sh", "-c", &line]).run();
+    assert!(
+        outcome.success(),
+        "looking at {image}: {}",
+        outcome.stderr_text()
+    );
+    outcome
+}
+
+/// A program in `image` that finds what is in the place's folder, the probe among it, in `/mnt`.
+pub(crate) fn probing(place: &Place, image: &str, program: &[&str]) -> Cmd {
+    with_probe(place);
+    let mut cmd = place.skiff(&["exec", "--env", "LD_LIBRARY_PATH=/mnt", "-B"]);
+    cmd.arg(format!("{}:/mnt", place.folder.display()))
+        .arg(image)
+        .args(program);
+    cmd
+}
+
+/// Puts the probe and its libraries, which images need not have, into the place's folder.
+fn with_probe(place: &Place) {
+    if place.folder.join("probe").exists() {
+        return;
+    }
+    let probe = program::probe(env!("CARGO_BIN_EXE_skiff-probe"));
+    for library in libraries_of(&probe) {
+        let name = library.file_name().expect("a library has a name");
+        copied(&library, place, &name.to_string_lossy());
+    }
+    copied(&probe, place, "probe");
+}
+
+/// Fails unless both show the same.
+pub(crate) fn compare(wanted: &Outcome, seen: &Outcome, what: &str) {
+    if seen.stdout != wanted.stdout {
+        let lines = |outcome: &Outcome| -> Vec<String> {
+            outcome.stdout_text().lines().map(str::to_owned).collect()
+        };
+        panic!(
+            "{what} looks different:\n{}",
+            skiff_tests::snapshot::differences(&lines(wanted), &lines(seen))
+        );
+    }
+}
+
+/// An image with a large tree of Python modules: the real numpy where the machine has it, else
+/// generated ones that import each other as it does.
+pub(crate) fn numpy_sif() -> PathBuf {
+    let apptainer = program::real_apptainer().expect("required");
+    let version = skiff_tests::image::digest(&[include_str!("remote.rs"), "numpy"]);
+    let folder = keep(&format!("numpy-{version}"), |folder| {
+        let source = folder.join("source");
+        lay_out(&source);
+        add_python(&source);
+        let packages = source.join("usr/lib/python3/dist-packages");
+        std::fs::create_dir_all(&packages).expect("fresh");
+        if !add_numpy(&source, &packages) {
+            make_up_numpy(&packages);
+        }
+        let user = ordinary();
+        Cmd::new("/bin/chown")
+            .args(["-R", "-h"])
+            .arg(format!("{}:{}", user.uid, user.gid))
+            .arg(folder)
+            .run();
+        user.command(apptainer.called("apptainer"))
+            .cwd(folder)
+            .args(["build", "numpy.sif", "source"])
+            .limit(std::time::Duration::from_secs(600))
+            .run()
+            .expect_success("apptainer build");
+        std::fs::remove_dir_all(&source).expect("just made");
+    });
+    folder.join("numpy.sif")
+}
+
+fn add_numpy(root: &Path, packages: &Path) -> bool {
+    let installed = Path::new("/usr/lib/python3/dist-packages/numpy");
+    if !installed.join("__init__.py").exists() {
+        return false;
+    }
+    Cmd::new("/bin/cp")
+        .arg("-rL")
+        .arg(installed)
+        .arg(packages)
+        .run()
+        .expect_success("cp");
+    let found = Cmd::new("/usr/bin/find")
+        .arg(installed)
+        .args(["-name", "*.so"])
+        .run()
+        .stdout_text();
+    for module in found.lines() {
+        for library in libraries_of(Path::new(module)) {
+            let name = library.file_name().expect("a library has a name");
+            let folder = root.join("usr/lib/x86_64-linux-gnu");
+            std::fs::create_dir_all(&folder).expect("ours");
+            let target = folder.join(name);
+            if !target.exists() {
+                std::fs::copy(library.canonicalize().expect("ldd named it"), target).expect("room");
+            }
+        }
+    }
+    true
+}
+
+fn make_up_numpy(packages: &Path) {
+    let mut random = skiff_tests::reading::Random::new(11);
+    let mut all = String::new();
+    for number in 0..200 {
+        let filler = program::hex(&random.bytes(20_000));
+        write(
+            &packages.join(format!("numpy/part{number}.py")),
+            format!("FILLER = '{filler}'\n"),
+        );
+        if number < 60 {
+            all.push_str(&format!("from . import part{number}\n"));
+        }
+    }
+    write(&packages.join("numpy/__init__.py"), all);
+}
