@@ -12,10 +12,12 @@
 pub mod accepted;
 pub mod action;
 pub mod admin;
+pub mod cache;
 pub mod env;
 pub mod help;
 pub mod image;
 pub mod manners;
+pub mod registry;
 pub mod remote;
 pub mod usage;
 pub mod value;
@@ -193,11 +195,15 @@ fn descend<'a>(
                 return descend(personality, child, rest, path);
             }
             let mut command = verb.command();
-            if let Err(error) = manners::parse(&mut command, words) {
-                return Err(flag_error(personality, verb.name, &error, words, &command));
+            match manners::parse(&mut command, words) {
+                Ok(matches) if verb.needs_child && !matches.get_flag("help") => {
+                    Err(usage_error(personality, path, verb, "invalid command"))
+                }
+                Ok(_) => Ok(Descent::Group(verb)),
+                Err(error) => Err(flag_error(personality, verb.name, &error, words, &command)),
             }
-            Ok(Descent::Group(verb))
         }
+        None if verb.needs_child => Err(usage_error(personality, path, verb, "invalid command")),
         None => Ok(Descent::Group(verb)),
     }
 }

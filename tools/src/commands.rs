@@ -3,19 +3,24 @@
 
 pub mod action;
 pub mod buildcfg;
+pub mod cache;
 pub mod completion;
 pub mod demo;
 pub mod doctor;
 pub mod inspect;
 pub mod mount;
+pub mod registry;
 pub mod run_help;
 pub mod serve;
 pub mod sif;
+pub mod stats;
 pub mod version;
 
 use crate::cli::action::{ProgramArgs, RunArgs, ShellArgs};
 use crate::cli::admin::WordArgs;
+use crate::cli::cache::{CleanArgs, DuArgs, GcArgs, ImagesArgs, ListArgs, StatsArgs};
 use crate::cli::image::{InspectArgs, RunHelpArgs, SifArgs};
+use crate::cli::registry::{LoginArgs, LogoutArgs, RemoteLoginArgs};
 use crate::cli::verb::{Arity, Run, Verb, call};
 use clap::Args;
 
@@ -30,6 +35,7 @@ const EMPTY: Verb = Verb {
     augment: |command| command,
     run: |_, _| Ok(crate::exit::ExitStatus::Success),
     children: &[],
+    needs_child: false,
 };
 
 const IMAGES: &str = "\
@@ -49,6 +55,19 @@ const VERBS: &[Verb] = &[
         hidden: true,
         augment: WordArgs::augment_args,
         run: |matches, context| call(matches, context, buildcfg::run),
+        ..EMPTY
+    },
+    Verb {
+        name: "cache",
+        about: "Manage the local cache",
+        usage: "<command>",
+        description: "\
+What was fetched of images that are elsewhere is kept on a disk of this node, in
+$SKIFF_CACHE_DIR, $APPTAINER_CACHEDIR/skiff or, without these, skiff-cache-<uid>
+in $TMPDIR, /local, /scratch/local, /var/tmp or /tmp.",
+        augment: WordArgs::augment_args,
+        children: CACHE_VERBS,
+        needs_child: true,
         ..EMPTY
     },
     Verb {
@@ -112,6 +131,23 @@ Labels, environment, scripts and applications of an image, as text or JSON.",
         ..EMPTY
     },
     Verb {
+        name: "registry",
+        about: "Manage authentication to OCI/Docker registries",
+        usage: "[subcommand options...]",
+        augment: WordArgs::augment_args,
+        children: REGISTRY_VERBS,
+        ..EMPTY
+    },
+    Verb {
+        name: "remote",
+        about: "Old names of registry login and registry logout",
+        usage: "[subcommand options...]",
+        hidden: true,
+        augment: WordArgs::augment_args,
+        children: REMOTE_VERBS,
+        ..EMPTY
+    },
+    Verb {
         name: "run",
         about: "Run the user-defined default command within a container",
         usage: "[run options...] <container> [args...]",
@@ -148,6 +184,23 @@ Labels, environment, scripts and applications of an image, as text or JSON.",
         about: "Look into Singularity Image Format (SIF) files",
         augment: WordArgs::augment_args,
         children: SIF_VERBS,
+        ..EMPTY
+    },
+    Verb {
+        name: "stats",
+        about: "Show what was read, fetched and waited for of images",
+        usage: "[--all | <image>]",
+        description: "\
+Figures of the image's running server, if there is one of this user, session and
+job step, and what the cache has of the image.",
+        examples: &[
+            "stats https://host/image.sif",
+            "stats --all --json",
+            "stats --all --prometheus",
+        ],
+        arity: Arity::AtMost(1),
+        augment: StatsArgs::augment_args,
+        run: |matches, context| call(matches, context, stats::run),
         ..EMPTY
     },
     Verb {
@@ -256,6 +309,153 @@ const SIF_VERBS: &[Verb] = &[
         2,
         |matches, context| call(matches, context, sif::later),
     ),
+];
+
+/// `cache …`
+const CACHE_VERBS: &[Verb] = &[
+    Verb {
+        name: "clean",
+        about: "Clean the local cache",
+        usage: "[clean options...]",
+        description: "Removes what is cached of images, except pinned ones.",
+        examples: &[
+            "cache clean --days 30",
+            "cache clean --type=net,oras --force",
+        ],
+        augment: CleanArgs::augment_args,
+        run: |matches, context| call(matches, context, cache::clean::clean),
+        ..EMPTY
+    },
+    Verb {
+        name: "du",
+        about: "Show how much the cache takes and may take",
+        usage: "[du options...]",
+        arity: Arity::Exactly(0),
+        augment: DuArgs::augment_args,
+        run: |matches, context| call(matches, context, cache::usage::du),
+        ..EMPTY
+    },
+    Verb {
+        name: "gc",
+        about: "Remove what was not used for the longest time",
+        usage: "[gc options...]",
+        description: "\
+Until quota and free space are kept ($SKIFF_CACHE_QUOTA, $SKIFF_CACHE_KEEP_FREE),
+or the cache takes no more than --down-to says.",
+        examples: &["cache gc --down-to 10G"],
+        arity: Arity::Exactly(0),
+        augment: GcArgs::augment_args,
+        run: |matches, context| call(matches, context, cache::usage::gc),
+        ..EMPTY
+    },
+    Verb {
+        name: "list",
+        about: "List the local cache",
+        usage: "[list options...]",
+        examples: &["cache list --verbose", "cache list --type=net,oras --json"],
+        augment: ListArgs::augment_args,
+        run: |matches, context| call(matches, context, cache::list::list),
+        ..EMPTY
+    },
+    images_verb(
+        "pin",
+        "Keep images in the cache until they are unpinned",
+        "<image> [image...]",
+        Arity::AtLeast(1),
+        |matches, context| call(matches, context, cache::care::pin),
+    ),
+    images_verb(
+        "unpin",
+        "Let images be removed from the cache again",
+        "<image> [image...]",
+        Arity::AtLeast(1),
+        |matches, context| call(matches, context, cache::care::unpin),
+    ),
+    images_verb(
+        "verify",
+        "Read all that is cached, drop what is damaged, compare digests",
+        "[image...]",
+        Arity::Any,
+        |matches, context| call(matches, context, cache::care::verify),
+    ),
+];
+
+const fn images_verb(
+    name: &'static str,
+    about: &'static str,
+    usage: &'static str,
+    arity: Arity,
+    run: Run,
+) -> Verb {
+    Verb {
+        name,
+        about,
+        usage,
+        description: "\
+An image is named by its URL or path, or by the start of its name or digest as
+`cache list --verbose` and `--json` show them.",
+        arity,
+        augment: ImagesArgs::augment_args,
+        run,
+        ..EMPTY
+    }
+}
+
+/// `registry …`
+const REGISTRY_VERBS: &[Verb] = &[
+    Verb {
+        name: "list",
+        about: "List all OCI credentials that are configured",
+        arity: Arity::Exactly(0),
+        augment: LogoutArgs::augment_args,
+        run: |matches, context| call(matches, context, registry::list),
+        ..EMPTY
+    },
+    Verb {
+        name: "login",
+        about: "Login to an OCI/Docker registry",
+        usage: "[login options...] <registry_uri>",
+        examples: &[
+            "registry login --username foo docker://docker.io",
+            "registry login --username foo oras://myregistry.example.com",
+        ],
+        arity: Arity::Exactly(1),
+        augment: LoginArgs::augment_args,
+        run: |matches, context| call(matches, context, registry::login),
+        ..EMPTY
+    },
+    Verb {
+        name: "logout",
+        about: "Logout from an OCI/Docker registry",
+        usage: "<registry_uri>",
+        examples: &["registry logout docker://docker.io"],
+        arity: Arity::Between(0, 1),
+        augment: LogoutArgs::augment_args,
+        run: |matches, context| call(matches, context, registry::logout),
+        ..EMPTY
+    },
+];
+
+/// `remote …`, as far as registries are concerned.
+const REMOTE_VERBS: &[Verb] = &[
+    Verb {
+        name: "login",
+        about: "Login to an OCI/Docker registry",
+        usage: "[login options...] <registry_uri>",
+        arity: Arity::Between(0, 1),
+        augment: RemoteLoginArgs::augment_args,
+        run: |matches, context| call(matches, context, registry::remote_login),
+        ..EMPTY
+    },
+    Verb {
+        name: "logout",
+        about: "Logout from an OCI/Docker registry",
+        usage: "<registry_uri>",
+        arity: Arity::Between(0, 1),
+        augment: WordArgs::augment_args,
+        run: |matches, context| call(matches, context, registry::remote_logout),
+        ..EMPTY
+    },
 ];
 
 /// The verb called `name`.

@@ -24,8 +24,8 @@ impl BlobKey {
         digest(self.0.as_bytes())
     }
 
-    /// Name of the blob's files, without extension.
-    pub(super) fn stem(&self) -> String {
+    /// Its digest in hexadecimal digits: the name of its files, without extension.
+    pub fn stem(&self) -> String {
         hex(&self.digest())
     }
 }

@@ -100,11 +100,13 @@ pub fn options_after_error(personality: Personality, verb: &str, command: &Comma
 /// What follows an error about the words.
 pub fn usage_after_error(personality: Personality, path: &[&str], verb: &Verb) -> String {
     let name = format!("{} [global options...]", personality.name());
-    format!(
-        "Usage:\n  {}\n\n{}",
-        usage(&name, path, verb),
-        more(personality)
-    )
+    let mut text = format!("Usage:\n  {}\n\n", usage(&name, path, verb));
+    if !verb.children.is_empty() {
+        text.push_str(&listing(verb.children.iter().filter(|child| !child.hidden)));
+        text.push('\n');
+    }
+    text.push_str(&more(personality));
+    text
 }
 
 fn more(personality: Personality) -> String {

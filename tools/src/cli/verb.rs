@@ -16,6 +16,8 @@ pub enum Arity {
     Exactly(usize),
     /// Up to so many.
     AtMost(usize),
+    /// From so many to so many.
+    Between(usize, usize),
 }
 
 impl Arity {
@@ -34,6 +36,9 @@ impl Arity {
             Self::AtMost(most) if count > most => {
                 Err(format!("accepts at most {most} arg(s), received {count}"))
             }
+            Self::Between(least, most) if !(least..=most).contains(&count) => Err(format!(
+                "accepts between {least} and {most} arg(s), received {count}"
+            )),
             _ => Ok(()),
         }
     }
@@ -65,6 +70,8 @@ pub struct Verb {
     pub run: Run,
     /// The verbs below a group.
     pub children: &'static [Self],
+    /// The group by itself is an error and not a call for help.
+    pub needs_child: bool,
 }
 
 impl Verb {
@@ -104,6 +111,11 @@ mod tests {
             Arity::AtMost(1).check(2).unwrap_err(),
             "accepts at most 1 arg(s), received 2"
         );
+        assert_eq!(
+            Arity::Between(0, 1).check(2).unwrap_err(),
+            "accepts between 0 and 1 arg(s), received 2"
+        );
+        assert!(Arity::Between(1, 2).check(2).is_ok());
         assert!(Arity::AtLeast(2).check(5).is_ok() && Arity::Any.check(9).is_ok());
     }
 }
