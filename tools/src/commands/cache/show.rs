@@ -46,6 +46,7 @@ pub(crate) const fn kind(kind: BlobKind) -> &'static str {
 pub(crate) const fn state(state: State) -> &'static str {
     match state {
         State::Unverified => "unverified",
+        State::Parts => "parts",
         State::Verified => "verified",
         State::Mismatch => "mismatch",
     }
