@@ -1,7 +1,7 @@
 //! How a server, which has no terminal, speaks to those who wait for it.
 //!
-//! The kernel says which process asks. Its standard error is opened by name for as long as a line
-//! takes, so that nothing of the container's is kept open: a pipe ends when its writers do.
+//! The kernel says which thread asks. The standard error of its process is borrowed for as long as a
+//! line takes, so that nothing of the container's is kept open: a pipe ends when its writers do.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use skiff_fs::fuse::handler::{FileSystem, Witness};
 use skiff_fs::remote::{Event, Observer};
 use skiff_fs::source::CachedSource;
@@ -67,9 +69,8 @@ impl Witness for Herald {
         }
         let text = format!("ERROR:   {}: {}", self.image.display(), chain(error));
         log(&text);
-        if let Some(mut stderr) = stderr_of(pid) {
-            // Whoever closed it does not want to hear.
-            let _closed = writeln!(stderr, "{text}");
+        if let Some(stderr) = stderr_of(pid) {
+            say(&stderr, &format!("{text}\n"));
         }
     }
 }
@@ -115,20 +116,37 @@ fn run(answers: &Weak<FileSystem>, source: &Weak<CachedSource>, image: &str) {
 }
 
 fn on_terminal(pid: u32, text: &str) {
-    if let Some(mut stderr) = stderr_of(pid).filter(IsTerminal::is_terminal) {
-        // A terminal that hung up is nobody's.
-        let _gone = stderr.write_all(text.as_bytes());
+    if let Some(stderr) = stderr_of(pid).filter(IsTerminal::is_terminal) {
+        say(&stderr, text);
     }
 }
 
-/// The standard error of process `pid`, if it is the same user's and can be opened: sockets cannot.
-fn stderr_of(pid: u32) -> Option<File> {
-    if pid == 0 {
-        return None;
+/// Writes a line unless that would mean waiting: for a terminal that is stopped, or a pipe that
+/// nobody empties.
+fn say(mut stderr: &File, text: &str) {
+    let mut ready = [PollFd::new(stderr, PollFlags::OUT)];
+    if rustix::event::poll(&mut ready, Some(&Timespec::default())).is_ok_and(|count| count > 0) {
+        // Whoever closed it does not want to hear.
+        let _closed = stderr.write_all(text.as_bytes());
     }
+}
+
+/// A descriptor for the standard error of the process that thread `tid` belongs to, if that is the
+/// same user's.
+///
+/// The server is in the container's user namespace with all its capabilities, so the kernel gives it
+/// a copy of the descriptor, whatever it leads to and whoever made it. Where it does not (Linux before
+/// 5.6, a security module), the file behind it may still be opened by name.
+fn stderr_of(tid: u32) -> Option<File> {
+    let pid = group_of(tid)?;
     let owner = std::fs::metadata(format!("/proc/{pid}")).ok()?.uid();
     if owner != rustix::process::geteuid().as_raw() {
         return None;
+    }
+    let copied = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty())
+        .and_then(|pidfd| rustix::process::pidfd_getfd(pidfd, 2, PidfdGetfdFlags::empty()));
+    if let Ok(copied) = copied {
+        return Some(copied.into());
     }
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     OpenOptions::new()
@@ -136,6 +154,16 @@ fn stderr_of(pid: u32) -> Option<File> {
         .custom_flags(flags.bits().cast_signed())
         .open(format!("/proc/{pid}/fd/2"))
         .ok()
+}
+
+/// The process of a thread.
+fn group_of(tid: u32) -> Option<i32> {
+    if tid == 0 {
+        return None;
+    }
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    line.trim().parse().ok()
 }
 
 /// Appends to the log beside the cache: `skiff.log`.
