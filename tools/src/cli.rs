@@ -22,6 +22,7 @@ pub mod remote;
 pub mod usage;
 pub mod value;
 pub mod verb;
+pub mod warm;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

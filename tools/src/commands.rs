@@ -7,6 +7,7 @@ pub mod cache;
 pub mod completion;
 pub mod demo;
 pub mod doctor;
+pub(crate) mod elf;
 pub mod inspect;
 pub mod mount;
 pub mod registry;
@@ -15,6 +16,7 @@ pub mod serve;
 pub mod sif;
 pub mod stats;
 pub mod version;
+pub mod warm;
 
 use crate::cli::action::{ProgramArgs, RunArgs, ShellArgs};
 use crate::cli::admin::WordArgs;
@@ -22,6 +24,7 @@ use crate::cli::cache::{CleanArgs, DuArgs, GcArgs, ImagesArgs, ListArgs, StatsAr
 use crate::cli::image::{InspectArgs, RunHelpArgs, SifArgs};
 use crate::cli::registry::{LoginArgs, LogoutArgs, RemoteLoginArgs};
 use crate::cli::verb::{Arity, Run, Verb, call};
+use crate::cli::warm::WarmArgs;
 use clap::Args;
 
 const EMPTY: Verb = Verb {
@@ -229,6 +232,21 @@ job step, and what the cache has of the image.",
         about: "Show the version",
         augment: WordArgs::augment_args,
         run: |matches, context| call(matches, context, version::run),
+        ..EMPTY
+    },
+    Verb {
+        name: "warm",
+        about: "Fetch images into this node's cache before they are needed",
+        usage: "[warm options...] <image>...",
+        description: warm::DESCRIPTION,
+        examples: &[
+            "warm https://example.org/image.sif",
+            "warm --full --deadline 30s oras://registry.example.org/lab/py:3",
+            "warm --files '/opt/app/**' --files '/usr/lib/**/*.so*' /net/images/app.sif",
+        ],
+        arity: Arity::AtLeast(1),
+        augment: WarmArgs::augment_args,
+        run: |matches, context| call(matches, context, warm::run),
         ..EMPTY
     },
 ];

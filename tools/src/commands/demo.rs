@@ -7,7 +7,6 @@
 //! Everything lies in one temporary directory, which is gone at the end, also after Ctrl-C.
 
 mod data;
-mod elf;
 mod library;
 mod pack;
 mod start;

@@ -157,7 +157,11 @@ pub fn resolve(path: &Path) -> Result<PathBuf, String> {
     })
 }
 
-fn refuse_transports(name: &OsStr) -> anyhow::Result<()> {
+/// Refuses names with a transport in front.
+///
+/// # Errors
+/// Why there is no such image.
+pub fn refuse_transports(name: &OsStr) -> anyhow::Result<()> {
     let text = name.to_string_lossy();
     let Some((scheme, rest)) = text.split_once(':') else {
         return Ok(());

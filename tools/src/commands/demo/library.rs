@@ -1,6 +1,6 @@
 //! Finds shared libraries as the run-time linker would, without running it.
 
-use super::elf::{self, Elf};
+use crate::commands::elf::{self, Elf};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// Which other files a file may be linked with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// 32 or 64 bits: `EI_CLASS`.
     class: u8,
     /// Byte order: `EI_DATA`.
@@ -18,15 +18,15 @@ pub(super) struct Target {
 
 /// The dynamic part of an executable or library.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Elf {
+pub(crate) struct Elf {
     /// What it was built for.
-    pub(super) target: Target,
+    pub(crate) target: Target,
     /// The program that loads it (`PT_INTERP`); none for libraries and static programs.
-    pub(super) interpreter: Option<String>,
+    pub(crate) interpreter: Option<String>,
     /// Names of libraries (`DT_NEEDED`).
-    pub(super) needed: Vec<String>,
+    pub(crate) needed: Vec<String>,
     /// Directories to search first (`DT_RPATH`, `DT_RUNPATH`), `$ORIGIN` not yet replaced.
-    pub(super) search: Vec<String>,
+    pub(crate) search: Vec<String>,
 }
 
 /// System V gABI, chapters 4 and 5.
@@ -83,7 +83,7 @@ struct Segment {
 }
 
 /// Parses a whole file; `None` when it is no ELF file.
-pub(super) fn parse(bytes: &[u8]) -> Option<Elf> {
+pub(crate) fn parse(bytes: &[u8]) -> Option<Elf> {
     if bytes.get(..4)? != b"\x7fELF" {
         return None;
     }
