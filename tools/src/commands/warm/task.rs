@@ -199,6 +199,7 @@ impl Task {
         self.lock().first = first.len() as u64;
         let has_ranges = resolved.has_ranges;
         let image = RemoteImage {
+            reference: reference.to_string(),
             resolved,
             options,
             uncached: false,
