@@ -51,6 +51,8 @@ tables! {
     "images": apptainer_images, skiff_images;
     "isolation": apptainer_isolation, skiff_isolation;
     "inspect": apptainer_inspect, skiff_inspect;
+    "cache": apptainer_cache, skiff_cache;
+    "registry": apptainer_registry, skiff_registry;
 }
 
 fn path_of(table: &str) -> PathBuf {
