@@ -1,0 +1,54 @@
+//! The caches of this node that images are looked for in.
+
+use std::path::PathBuf;
+
+use skiff_cache::disk::{About, Blob, BlobKey, Cache, Limits};
+
+use crate::output;
+
+/// The user's own cache of this node; `None`, with a remark, when no directory can be used.
+pub fn own_cache() -> Option<Cache> {
+    let opened = Cache::default_dir().and_then(|dir| Cache::open(&dir, Limits::from_env()));
+    match opened {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            output::verbose(format_args!("no cache: {error}"));
+            None
+        }
+    }
+}
+
+/// The cache that an administrator filled for all users of this node, if there is one.
+pub fn shared_cache() -> Option<Cache> {
+    let dir = Cache::shared_dir()?;
+    match Cache::open(&dir, Limits::from_env()) {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            output::verbose(format_args!("shared cache passed by: {error}"));
+            None
+        }
+    }
+}
+
+/// Where the bytes under `key` are looked for: the shared cache's blob and the own one.
+pub(super) fn blobs(key: &BlobKey, about: &About, uncached: bool) -> (Option<Blob>, Option<Blob>) {
+    let shared = shared_cache().and_then(|cache| cache.find(key));
+    let own = if uncached {
+        temporary_blob(key, about)
+    } else {
+        own_cache().and_then(|cache| cache.blob(key, about).ok())
+    };
+    (shared, own)
+}
+
+/// A blob whose files have no names any more: gone with the process.
+fn temporary_blob(key: &BlobKey, about: &About) -> Option<Blob> {
+    let parent: PathBuf = Cache::default_dir().ok()?;
+    let parent = parent.parent()?;
+    let dir = tempfile::Builder::new()
+        .prefix("skiff-uncached-")
+        .tempdir_in(parent)
+        .ok()?;
+    let cache = Cache::open(dir.path(), Limits::from_env()).ok()?;
+    cache.blob(key, about).ok()
+}

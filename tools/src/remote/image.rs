@@ -1,0 +1,255 @@
+//! An image that was found elsewhere: a description that travels to the server, and opening it.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use serde::{Deserialize, Serialize};
+use skiff_cache::disk::{About, Blob, BlobKey, BlobKind, State};
+use skiff_fs::image::Image;
+use skiff_fs::remote::{
+    Client, Location, Observer, Reference, RemoteBlob, RemoteOptions, Resolved, pins,
+};
+use skiff_fs::source::origin::{FileOrigin, Origin, VerifiedOrigin};
+use skiff_fs::source::{CachedSource, placement};
+
+use super::caches::{blobs, own_cache};
+use crate::output;
+
+/// First line of a sealed description.
+const SEAL: &[u8] = b"skiff remote image 1\n";
+
+/// The most that a description may take; credentials included it has some hundred bytes.
+const MAX_SEALED_BYTES: u64 = 1 << 20;
+
+/// Note that no digests of chunks are published for a blob, and how many seconds it is believed.
+const NO_DIGESTS: &str = "no-digests";
+const NO_DIGESTS_FOR: u64 = 24 * 3600;
+
+/// An image that was found elsewhere, with all that a server needs to serve it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RemoteImage {
+    /// What was looked up, in full.
+    pub reference: String,
+    /// What the name stands for: these bytes and no others.
+    pub resolved: Resolved,
+    /// How to get at it.
+    pub options: RemoteOptions,
+    /// Keep nothing of it behind: `--disable-cache`.
+    pub uncached: bool,
+}
+
+/// An open image and where its bytes come from.
+#[derive(Debug)]
+pub struct Opened {
+    /// The image.
+    pub image: Image,
+    /// Its bytes; `None` for a file on a disk of this machine.
+    pub source: Option<Arc<CachedSource>>,
+}
+
+impl RemoteImage {
+    /// The next who asks for this name has it looked up again, if `wanted`.
+    pub fn forget_if(&self, wanted: bool) {
+        let reference = Reference::parse(&self.reference);
+        if let (true, Ok(Some(reference)), Some(cache)) = (wanted, reference, own_cache()) {
+            pins::forget(&cache, &reference);
+        }
+    }
+
+    /// The image's name, as messages give it.
+    pub fn name(&self) -> &str {
+        &self.resolved.reference
+    }
+
+    /// Opens it. The process gets threads.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or is no image.
+    pub fn open(&self, observer: &Arc<dyn Observer>) -> anyhow::Result<Opened> {
+        self.open_with_start(observer, &[], &mut |_| {})
+    }
+
+    /// As [`RemoteImage::open`], with the blob's first bytes if they are known, and word of the
+    /// source before it is read.
+    ///
+    /// # Errors
+    /// As [`RemoteImage::open`].
+    pub fn open_with_start(
+        &self,
+        observer: &Arc<dyn Observer>,
+        first: &[u8],
+        begin: &mut dyn FnMut(&Arc<CachedSource>),
+    ) -> anyhow::Result<Opened> {
+        let client = Client::new(self.options.clone(), Arc::clone(observer))?;
+        let blob = client.blob(&self.resolved)?;
+        let key = BlobKey::new(&*self.resolved.key);
+        let about = About {
+            name: self.resolved.reference.clone(),
+            size: self.resolved.size,
+            digest: self.resolved.digest.clone(),
+            kind: match self.resolved.location {
+                Location::Http { .. } => BlobKind::Net,
+                Location::Registry { .. } => BlobKind::Oras,
+            },
+        };
+        let (shared, own) = blobs(&key, &about, self.uncached);
+        let origin = self.checked(&client, blob, own.as_ref());
+        let source = CachedSource::new(about.size, shared, own, origin);
+        begin(&source);
+        if !first.is_empty() {
+            source.keep_start(first);
+        }
+        let image = Image::from_source(Arc::clone(&source) as _, Path::new(self.name()))?;
+        Ok(Opened {
+            image,
+            source: Some(source),
+        })
+    }
+
+    /// `blob`, held to the digests of its chunks if somebody published them.
+    fn checked(
+        &self,
+        client: &Arc<Client>,
+        blob: Arc<RemoteBlob>,
+        own: Option<&Blob>,
+    ) -> Arc<dyn Origin> {
+        let is_here = |blob: &Blob| blob.is_complete();
+        if !matches!(self.resolved.location, Location::Registry { .. })
+            || self.options.offline
+            || own.is_some_and(is_here)
+        {
+            return blob;
+        }
+        // Most registries have none: not asked again for a day.
+        let key = &self.resolved.key;
+        let cache = own_cache();
+        let none_since = cache
+            .as_ref()
+            .and_then(|cache| cache.note(NO_DIGESTS, key))
+            .and_then(|note| Some(u64::from_le_bytes(note.try_into().ok()?)));
+        let now = seconds_now();
+        if none_since.is_some_and(|since| now.saturating_sub(since) < NO_DIGESTS_FOR) {
+            return blob;
+        }
+        match client.chunk_digests(&self.resolved) {
+            Some(digests) => {
+                if let Some(own) = own.filter(|own| own.cached_bytes() == 0) {
+                    own.set_state(State::Parts);
+                }
+                Arc::new(VerifiedOrigin::new(blob, Arc::new(digests)))
+            }
+            None => {
+                if let Some(cache) = &cache {
+                    // Then it is asked again.
+                    let _again = cache.put_note(NO_DIGESTS, key, &now.to_le_bytes());
+                }
+                blob
+            }
+        }
+    }
+
+    /// The description as a file that nobody can change any more.
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub fn seal(&self) -> io::Result<OwnedFd> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = File::from(rustix::fs::memfd_create("skiff-image", flags)?);
+        file.write_all(SEAL)?;
+        serde_json::to_writer(&file, self)?;
+        rustix::fs::fcntl_add_seals(
+            &file,
+            SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+        )?;
+        Ok(file.into())
+    }
+
+    /// The description in `file`, if that is a sealed one: no file that merely has a name can be.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn unseal(file: &File) -> io::Result<Option<Self>> {
+        let sealed = rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| {
+            seals.contains(SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK)
+        });
+        if !sealed || file.metadata()?.len() > MAX_SEALED_BYTES {
+            return Ok(None);
+        }
+        let mut content = Vec::new();
+        let mut file = file;
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut content)?;
+        match content.strip_prefix(SEAL) {
+            Some(json) => Ok(Some(serde_json::from_slice(json)?)),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Opened {
+    /// An image that is a file: its bytes go through the cache if the file is on another machine.
+    ///
+    /// # Errors
+    /// When the file cannot be looked at.
+    pub fn nearby(image: Image) -> io::Result<Self> {
+        let Some(file) = image.file().filter(|file| placement::is_far(file)) else {
+            return Ok(Self {
+                image,
+                source: None,
+            });
+        };
+        let name = image.path().display().to_string();
+        let origin = FileOrigin::new(file.try_clone()?, name.clone())?;
+        let key = BlobKey::new(origin.identity()?);
+        let about = About {
+            name,
+            size: image.source().size(),
+            digest: None,
+            kind: BlobKind::File,
+        };
+        let (shared, own) = blobs(&key, &about, false);
+        if shared.is_none() && own.is_none() {
+            return Ok(Self {
+                image,
+                source: None,
+            });
+        }
+        let source = CachedSource::new(about.size, shared, own, Arc::new(origin));
+        Ok(Self {
+            image: image.through(Arc::clone(&source) as _),
+            source: Some(source),
+        })
+    }
+}
+
+/// Says how much of an image is on this node and how far its content is known to be right.
+pub fn tell_state(opened: &Opened) {
+    let Some(blob) = opened.source.as_ref().and_then(|source| source.blob()) else {
+        return;
+    };
+    let state = match blob.state() {
+        State::Verified => "verified: all of it was compared with its digest",
+        State::Parts => "verified part by part, by digests published beside it",
+        State::Mismatch => "WRONG: it does not have the content that its digest promises",
+        State::Unverified if blob.about().digest.is_some() => {
+            "not verified yet: that is done when all of it is here"
+        }
+        State::Unverified => "not verifiable: its server publishes no digest",
+    };
+    let (cached, size) = (blob.cached_bytes(), blob.size());
+    output::info(format_args!(
+        "{cached} of {size} bytes in the cache; {state}"
+    ));
+}
+
+/// Seconds of the epoch.
+fn seconds_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
