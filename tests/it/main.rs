@@ -1,5 +1,6 @@
 //! The real binary, driven from outside.
 
+mod care;
 mod concurrency;
 mod conformance;
 mod crash;
