@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! userland + generated data ──pack──► demo.sif ──exec──► program ──► what was read of how much
+//!                                        └─ web server ──exec──► program ──► what was fetched
 //! ```
 //!
 //! Everything lies in one temporary directory, which is gone at the end, also after Ctrl-C.
@@ -13,6 +14,7 @@ mod start;
 mod sys;
 mod tree;
 mod userland;
+mod web;
 
 use super::doctor::{self, Verdict};
 use crate::exit::ExitStatus;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tree::{Entry, PackTree};
 use userland::Userland;
+use web::Web;
 
 /// Options of `skiff demo`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -169,7 +172,41 @@ fn show(dir: &Path) -> Result<PathBuf> {
             mebibytes(size)
         ))?;
     }
+    show_from_afar(&image, size, &program, &dir.join("cache"))?;
     Ok(image)
+}
+
+/// The same from a web server, with an empty cache.
+fn show_from_afar(image: &Path, size: u64, program: &[String], cache: &Path) -> Result<()> {
+    let web = Web::serve(image)?;
+    say(&format!(
+        "\nThe same from a web server, with an empty cache:\n\n$ skiff exec {} {}\n",
+        web.url(),
+        program.join(" ")
+    ))?;
+    let first = Start::exec_from(&web.url(), cache, program)?;
+    let (fetched, requests) = web.settled();
+    say(&format!("{}\n", first.output))?;
+    let second = Start::exec_from(&web.url(), cache, program)?;
+    if sys::interrupted() {
+        bail!("interrupted");
+    }
+    let share = 100.0 * fetched as f64 / size.max(1) as f64;
+    let more = match web.settled().0.saturating_sub(fetched) {
+        0 => "nothing".to_owned(),
+        bytes => mebibytes(bytes),
+    };
+    say(&format!(
+        "first start   {:>8}   fetched {} of {}, {share:.1} %, in {requests} requests\n\
+         second start  {:>8}   fetched {more}\n",
+        milliseconds(first.wall),
+        mebibytes(fetched),
+        mebibytes(size),
+        milliseconds(second.wall),
+    ))?;
+    // With --keep the image stays, and this does not. Its server may be using it for a moment more.
+    fs::remove_dir_all(cache).unwrap_or_default();
+    Ok(())
 }
 
 fn announcement(userland: &Userland, total: u64) -> String {

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use skiff_fs::image::Image;
 use skiff_launcher::holder::key::HolderKey;
 use skiff_launcher::holder::{LINGER_VARIABLE, client};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -27,6 +28,27 @@ impl Start {
     /// # Errors
     /// When it cannot be started or fails.
     pub(super) fn exec(image: &Path, program: &[String]) -> Result<Self> {
+        Self::run(image.as_os_str(), program, |_| {})
+    }
+
+    /// As [`Start::exec`], of an image on a web server on this machine, with `cache` as the only
+    /// cache.
+    ///
+    /// # Errors
+    /// As [`Start::exec`].
+    pub(super) fn exec_from(url: &str, cache: &Path, program: &[String]) -> Result<Self> {
+        Self::run(OsStr::new(url), program, |command| {
+            command.env("SKIFF_CACHE_DIR", cache);
+            command.env("SKIFF_SHARED_CACHE", "");
+            command.env_remove("SKIFF_OFFLINE");
+            // No proxy can reach this machine's loopback interface.
+            for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+                command.env_remove(name);
+            }
+        })
+    }
+
+    fn run(image: &OsStr, program: &[String], prepare: impl FnOnce(&mut Command)) -> Result<Self> {
         let own = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(own);
         command
@@ -34,6 +56,7 @@ impl Start {
             .arg(image)
             .args(program)
             .env(LINGER_VARIABLE, LINGER_SECONDS);
+        prepare(&mut command);
         command.stdin(Stdio::null()).stderr(Stdio::inherit());
         let started = Instant::now();
         let output = command.output().context("starting skiff exec")?;
