@@ -3,6 +3,7 @@
 //! ```text
 //! generate ──► images ──► contender (skiff, squashfuse_ll, kernel) mounts ──► workload in a child ──► report
 //!                    └──► launcher  (skiff, Apptainer, bwrap)      starts ──► wall time ──────────┘
+//! remote: a server behind a link of known speed ──► first and second start ──► wall time ──► report
 //! ```
 
 pub mod actor;
@@ -15,6 +16,7 @@ pub mod locate;
 pub mod machine;
 pub mod peers;
 pub mod procs;
+pub mod remote;
 pub mod report;
 pub mod stats;
 mod sys;

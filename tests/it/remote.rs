@@ -5,13 +5,14 @@ mod amount;
 mod registry;
 mod sources;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use skiff_tests::command::{Cmd, Outcome};
 use skiff_tests::image::{images, keep};
+use skiff_tests::numpy::add_numpy;
 use skiff_tests::program;
 use skiff_tests::user::ordinary;
-use skiff_tests::userland::{add_python, lay_out, libraries_of, write};
+use skiff_tests::userland::{add_python, lay_out, libraries_of};
 use skiff_tests::web::Place;
 use skiff_tests::web::place::copied;
 
@@ -78,20 +79,15 @@ pub(crate) fn compare(wanted: &Outcome, seen: &Outcome, what: &str) {
     }
 }
 
-/// An image with a large tree of Python modules: the real numpy where the machine has it, else
-/// generated ones that import each other as it does.
+/// An image with a large tree of Python modules.
 pub(crate) fn numpy_sif() -> PathBuf {
     let apptainer = program::real_apptainer().expect("required");
-    let version = skiff_tests::image::digest(&[include_str!("remote.rs"), "numpy"]);
+    let version = skiff_tests::image::digest(&[include_str!("../src/numpy.rs")]);
     let folder = keep(&format!("numpy-{version}"), |folder| {
         let source = folder.join("source");
         lay_out(&source);
         add_python(&source);
-        let packages = source.join("usr/lib/python3/dist-packages");
-        std::fs::create_dir_all(&packages).expect("fresh");
-        if !add_numpy(&source, &packages) {
-            make_up_numpy(&packages);
-        }
+        add_numpy(&source);
         let user = ordinary();
         Cmd::new("/bin/chown")
             .args(["-R", "-h"])
@@ -107,50 +103,4 @@ pub(crate) fn numpy_sif() -> PathBuf {
         std::fs::remove_dir_all(&source).expect("just made");
     });
     folder.join("numpy.sif")
-}
-
-fn add_numpy(root: &Path, packages: &Path) -> bool {
-    let installed = Path::new("/usr/lib/python3/dist-packages/numpy");
-    if !installed.join("__init__.py").exists() {
-        return false;
-    }
-    Cmd::new("/bin/cp")
-        .arg("-rL")
-        .arg(installed)
-        .arg(packages)
-        .run()
-        .expect_success("cp");
-    let found = Cmd::new("/usr/bin/find")
-        .arg(installed)
-        .args(["-name", "*.so"])
-        .run()
-        .stdout_text();
-    for module in found.lines() {
-        for library in libraries_of(Path::new(module)) {
-            let name = library.file_name().expect("a library has a name");
-            let folder = root.join("usr/lib/x86_64-linux-gnu");
-            std::fs::create_dir_all(&folder).expect("ours");
-            let target = folder.join(name);
-            if !target.exists() {
-                std::fs::copy(library.canonicalize().expect("ldd named it"), target).expect("room");
-            }
-        }
-    }
-    true
-}
-
-fn make_up_numpy(packages: &Path) {
-    let mut random = skiff_tests::reading::Random::new(11);
-    let mut all = String::new();
-    for number in 0..200 {
-        let filler = program::hex(&random.bytes(20_000));
-        write(
-            &packages.join(format!("numpy/part{number}.py")),
-            format!("FILLER = '{filler}'\n"),
-        );
-        if number < 60 {
-            all.push_str(&format!("from . import part{number}\n"));
-        }
-    }
-    write(&packages.join("numpy/__init__.py"), all);
 }

@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod image;
+pub mod numpy;
 pub mod processes;
 pub mod program;
 pub mod pty;
