@@ -10,5 +10,6 @@ mod pty;
 mod readme;
 mod remote;
 mod shared_cache;
+mod slurm;
 mod tidy;
 mod trees;
