@@ -67,7 +67,7 @@ site_images() {
 }
 
 # The job's images, one a line: SKIFF_WARM in its environment, where a script has that (TaskProlog),
-# and `skiff-warm=NAME,NAME` in its comment. At most 16 of them, and none that could be a flag.
+# and `skiff-warm=NAME,NAME` or `warm:NAME` in its comment. At most 16 of them, and none that could be a flag.
 job_images() {
     local word name count=0
     local words=()
@@ -81,6 +81,7 @@ job_images() {
                 IFS=, read -r -a named <<<"${word#skiff-warm=}" || true
                 words+=("${named[@]}")
                 ;;
+            warm:*) words+=("${word#warm:}") ;;
         esac
     done
     for name in "${words[@]}"; do

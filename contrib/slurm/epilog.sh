@@ -52,6 +52,7 @@ fi
 owner=$(shared_owner)
 if [ -n "$owner" ]; then
     SKIFF_CACHE_DIR=$SHARED_CACHE
+    umask 022
     within "$SHORT" as "$owner" "$SKIFF" cache gc
 fi
 exit 0

@@ -42,6 +42,8 @@ fi
 if [ "${#site[@]}" -gt 0 ]; then
     (
         SKIFF_CACHE_DIR=$SHARED_CACHE
+        # For everybody to read.
+        umask 022
         within "$((WARM_DEADLINE + 1))" as "$owner" "${warm[@]}" -- "${site[@]}"
     ) &
 fi

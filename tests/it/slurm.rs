@@ -1,6 +1,9 @@
 //! The example prologue and epilogue in contrib/slurm, run as Slurm runs them: its variables and no
-//! others, no search path, as root and as the job's user. `skiff` is a stand-in that writes down
-//! how it was called: who asks for what with whose rights is the scripts' part.
+//! others, no search path, as root and as the job's user. Here `skiff` is a stand-in that writes down
+//! how it was called: who asks for what with whose rights is the scripts' part. With the real one
+//! and a web server: [`whole`].
+
+mod whole;
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -163,7 +166,7 @@ fn each_image_is_fetched_with_the_rights_of_whoever_named_it() {
     node.slurmd(
         "prolog.sh",
         "7",
-        "queue=a; skiff-warm=https://u/a.sif,oras://u/b:1",
+        "queue=a; skiff-warm=https://u/a.sif warm:oras://u/b:1",
     );
     let (shared, user) = (node.at("shared"), ordinary().uid);
     let mut expected = [

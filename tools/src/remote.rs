@@ -54,7 +54,10 @@ pub fn locate(
     options: &RemoteOptions,
     uncached: bool,
 ) -> anyhow::Result<RemoteImage> {
-    let recent = own_cache().and_then(|cache| pins::recent(&cache, reference, options));
+    // Who fills the shared cache asks for all.
+    let recent = [own_cache, shared_cache]
+        .iter()
+        .find_map(|cache| pins::recent(&cache()?, reference, options));
     let image = |resolved| RemoteImage {
         reference: reference.to_string(),
         resolved,
@@ -114,7 +117,7 @@ pub fn locate_here(
 }
 
 /// Whether `error` says that the server has other bytes now than those that were looked up.
-fn was_replaced(error: &anyhow::Error) -> bool {
+pub(crate) fn was_replaced(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let inner = cause
             .downcast_ref::<io::Error>()

@@ -122,7 +122,13 @@ impl Task {
     pub(super) fn run(&self, wish: &Wish) -> (End, Option<String>) {
         self.lock().begun = Some(Instant::now());
         wish.report.start(&self.shown());
-        match self.warm(wish) {
+        let mut way = self.warm(wish);
+        if way.as_ref().is_err_and(remote::was_replaced) {
+            // What the name was known to stand for is gone: it is looked up again, once.
+            self.forget();
+            way = self.warm(wish);
+        }
+        match way {
             Ok(Way::All) => (End::Done, None),
             Ok(Way::Limited) => (End::Limited, None),
             Ok(Way::Nothing(reason)) => (End::Nothing, Some(reason.to_owned())),
@@ -208,6 +214,13 @@ impl Task {
             self.lock().source = Some(Arc::clone(source));
         })?;
         Ok((opened, has_ranges))
+    }
+
+    fn forget(&self) {
+        let reference = remote::reference(&self.name);
+        if let (Ok(Some(reference)), Some(cache)) = (reference, remote::own_cache()) {
+            pins::forget(&cache, &reference);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
