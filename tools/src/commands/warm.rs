@@ -241,3 +241,6 @@ fn supervise(
 
 /// Longer than anybody waits for a message that does not come.
 const LONG: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests;

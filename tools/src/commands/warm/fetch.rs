@@ -35,7 +35,8 @@ impl Budget {
 }
 
 /// Fetches what the cache lacks of `ranges`. An origin that gives no parts is read in one go, and
-/// all of it, when `whole` says so. Returns whether the budget sufficed.
+/// all of it, when `whole` says so. No more than `room` bytes are fetched: the cache would have to
+/// forget the first to keep the last. Returns whether the budget sufficed.
 ///
 /// # Errors
 /// The first that occurs; what came before is kept.
@@ -43,9 +44,18 @@ pub(super) fn ranges(
     source: &CachedSource,
     ranges: &[Range<u64>],
     whole: Option<u64>,
+    room: u64,
     budget: &Budget,
 ) -> anyhow::Result<bool> {
     let mut pieces = pieces(source, ranges);
+    let outside = match whole {
+        Some(size) if pieces.is_empty() || size <= room => 0,
+        Some(size) => {
+            pieces.clear();
+            size
+        }
+        None => cut(source, &mut pieces, room),
+    };
     if let (Some(size), false) = (whole, pieces.is_empty()) {
         pieces.clear();
         pieces.push(0..size);
@@ -85,14 +95,16 @@ pub(super) fn ranges(
     if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error).context("fetching");
     }
+    if outside > 0 {
+        bail!(
+            "{} of it do not fit into the cache besides the rest (SKIFF_CACHE_QUOTA)",
+            indicatif::HumanBytes(outside)
+        );
+    }
     if limited.into_inner() {
         return Ok(false);
     }
-    let missing: u64 = ranges
-        .iter()
-        .flat_map(|range| source.missing(range.clone()))
-        .map(|range| range.end.saturating_sub(range.start))
-        .sum();
+    let missing: u64 = ranges.iter().map(|range| missing(source, range)).sum();
     if missing > 0 {
         bail!(
             "{} of it did not stay in the cache, which has no room for more",
@@ -100,6 +112,26 @@ pub(super) fn ranges(
         );
     }
     Ok(true)
+}
+
+/// Drops the pieces for which there is no room; returns how many bytes they miss.
+fn cut(source: &CachedSource, pieces: &mut Vec<Range<u64>>, room: u64) -> u64 {
+    let mut wanted = 0_u64;
+    let mut outside = 0_u64;
+    pieces.retain(|piece| {
+        let missing = missing(source, piece);
+        wanted = wanted.saturating_add(missing);
+        if wanted > room {
+            outside = outside.saturating_add(missing);
+        }
+        wanted <= room
+    });
+    outside
+}
+
+fn missing(source: &CachedSource, range: &Range<u64>) -> u64 {
+    let parts = source.missing(range.clone()).into_iter();
+    parts.map(|part| part.end.saturating_sub(part.start)).sum()
 }
 
 /// Fetches one piece, as much of it as the budget allows; returns whether that is all.

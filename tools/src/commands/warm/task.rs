@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context as _;
+use skiff_cache::disk::Blob;
+use skiff_fs::image::ImageError;
 use skiff_fs::remote::{Observer, Reference, pins};
 use skiff_fs::source::{CachedSource, placement};
 
@@ -158,7 +160,7 @@ impl Task {
         let whole = (!has_ranges).then_some(size);
         let limited = Cell::new(false);
         let fetch = |ranges: &[std::ops::Range<u64>]| {
-            let sufficed = fetch::ranges(&source, ranges, whole, &wish.budget)?;
+            let sufficed = fetch::ranges(&source, ranges, whole, room(blob), &wish.budget)?;
             limited.set(limited.get() || !sufficed);
             Ok::<_, anyhow::Error>(())
         };
@@ -212,6 +214,16 @@ impl Task {
         };
         let opened = image.open_with_start(&observer, &first, &mut |source| {
             self.lock().source = Some(Arc::clone(source));
+        });
+        let opened = opened.inspect_err(|error| {
+            // What is no image is not kept; the next one under this name may be.
+            if matches!(error.downcast_ref(), Some(ImageError::NotRecognized)) {
+                let source = self.lock().source.take();
+                if let Some(blob) = source.as_ref().and_then(|source| source.blob()) {
+                    blob.discard();
+                }
+                image.forget_if(true);
+            }
         })?;
         Ok((opened, has_ranges))
     }
@@ -226,6 +238,14 @@ impl Task {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What of the cache's quota is not taken by the image itself.
+fn room(blob: &Blob) -> u64 {
+    let usage = remote::own_cache().and_then(|cache| cache.usage().ok());
+    usage.map_or(u64::MAX, |usage| {
+        usage.quota.saturating_sub(blob.cached_bytes())
+    })
 }
 
 /// An image with a path.
