@@ -5,6 +5,7 @@
 
 mod places;
 mod transfers;
+mod waiting;
 
 use std::io::Write;
 use std::process::Child;
