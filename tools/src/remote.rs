@@ -25,7 +25,7 @@ use skiff_fs::format::squashfs::SquashfsOptions;
 use skiff_fs::image::{Image, ImageError};
 use skiff_fs::remote::{Observer, Reference, RemoteError, RemoteOptions, pins};
 use skiff_fs::source::CachedFigures;
-use skiff_fs::source::origin::LATENCY_CLASSES_MS;
+use skiff_fs::source::origin::{LATENCY_CLASSES_MS, OriginFigures};
 use skiff_launcher::process::errand;
 
 use crate::launch::image::check_arch;
@@ -58,22 +58,21 @@ pub fn locate(
     let recent = [own_cache, shared_cache]
         .iter()
         .find_map(|cache| pins::recent(&cache()?, reference, options));
-    let image = |resolved| RemoteImage {
-        reference: reference.to_string(),
-        resolved,
-        options: options.clone(),
-        uncached,
-    };
     if let Some(resolved) = recent {
-        return Ok(image(resolved));
+        return Ok(RemoteImage {
+            reference: reference.to_string(),
+            resolved,
+            options: options.clone(),
+            spent: OriginFigures::default(),
+            uncached,
+        });
     }
     let answer = errand::send_out(|| {
         locate_here(reference, options, uncached)
-            .and_then(|remote| Ok(serde_json::to_vec(&remote.resolved)?))
+            .and_then(|remote| Ok(serde_json::to_vec(&remote)?))
             .map_err(|error| format!("{error:#}"))
     })?;
-    let resolved = serde_json::from_slice(&answer).context("reading what the child found")?;
-    Ok(image(resolved))
+    serde_json::from_slice(&answer).context("reading what the child found")
 }
 
 /// As [`locate`], in this process, which gets threads.
@@ -90,10 +89,15 @@ pub fn locate_here(
     let cache = own_cache();
     let found = pins::resolve(cache.as_ref(), reference, options, &observer);
     let (resolved, first) = found?;
-    let remote = RemoteImage {
+    let mut remote = RemoteImage {
         reference: reference.to_string(),
         resolved,
         options: options.clone(),
+        spent: OriginFigures {
+            requests: u64::from(!first.is_empty()),
+            bytes: first.len() as u64,
+            retries: 0,
+        },
         uncached,
     };
     let mut source = None;
@@ -105,6 +109,9 @@ pub fn locate_here(
         .and_then(|opened| check(&opened.image));
     progress.finish();
     let Err(error) = checked else {
+        if let Some(source) = source {
+            remote.spent = source.figures().origin;
+        }
         return Ok(remote);
     };
     // What is no image is not kept; the next one under this name may be.

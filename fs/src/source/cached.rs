@@ -13,7 +13,7 @@ mod ahead;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use skiff_cache::disk::{Blob, State};
@@ -46,6 +46,8 @@ pub struct CachedSource {
     shared: Option<Blob>,
     own: Option<Blob>,
     origin: Arc<dyn Origin>,
+    /// Asked before this process took over.
+    earlier: OnceLock<OriginFigures>,
     /// The whole has been looked through, or is being so.
     verified: AtomicBool,
     /// Why nothing more is to be read: the whole is not what it should be.
@@ -74,6 +76,7 @@ impl CachedSource {
             shared,
             own,
             origin,
+            earlier: OnceLock::new(),
             verified: AtomicBool::new(false),
             refused: Mutex::new(None),
             is_refused: AtomicBool::new(false),
@@ -103,8 +106,13 @@ impl CachedSource {
             misses: self.misses.load(Ordering::Relaxed),
             hit_bytes: self.hit_bytes.load(Ordering::Relaxed),
             latencies: self.latencies.counts().to_vec(),
-            origin: self.origin.figures(),
+            origin: self.origin.figures() + self.earlier.get().copied().unwrap_or_default(),
         }
+    }
+
+    /// Counts what another process asked on behalf of this one; once.
+    pub fn count_earlier(&self, figures: OriginFigures) {
+        self.earlier.get_or_init(|| figures);
     }
 
     /// Parts of `range` that neither cache has, by their indexes.

@@ -18,7 +18,7 @@ use crate::remote::digests::{self, ChunkDigests, Verified};
 pub const LATENCY_CLASSES_MS: [u64; 9] = [1, 2, 5, 10, 25, 100, 500, 2_000, 10_000];
 
 /// What was asked of an origin so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct OriginFigures {
     /// Questions, repeated ones included.
     pub requests: u64,
@@ -26,6 +26,18 @@ pub struct OriginFigures {
     pub bytes: u64,
     /// Questions that were asked again.
     pub retries: u64,
+}
+
+impl std::ops::Add for OriginFigures {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            bytes: self.bytes.saturating_add(other.bytes),
+            retries: self.retries.saturating_add(other.retries),
+        }
+    }
 }
 
 /// The far end of a cached source.

@@ -14,7 +14,7 @@ use skiff_fs::image::Image;
 use skiff_fs::remote::{
     Client, Location, Observer, Reference, RemoteBlob, RemoteOptions, Resolved, pins,
 };
-use skiff_fs::source::origin::{FileOrigin, Origin, VerifiedOrigin};
+use skiff_fs::source::origin::{FileOrigin, Origin, OriginFigures, VerifiedOrigin};
 use skiff_fs::source::{CachedSource, placement};
 
 use super::caches::{blobs, own_cache};
@@ -39,6 +39,9 @@ pub struct RemoteImage {
     pub resolved: Resolved,
     /// How to get at it.
     pub options: RemoteOptions,
+    /// What finding it has cost already.
+    #[serde(default)]
+    pub spent: OriginFigures,
     /// Keep nothing of it behind: `--disable-cache`.
     pub uncached: bool,
 }
@@ -100,6 +103,7 @@ impl RemoteImage {
         let (shared, own) = blobs(&key, &about, self.uncached);
         let origin = self.checked(&client, blob, own.as_ref());
         let source = CachedSource::new(about.size, shared, own, origin);
+        source.count_earlier(self.spent);
         begin(&source);
         if !first.is_empty() {
             source.keep_start(first);

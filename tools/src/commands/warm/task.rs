@@ -207,6 +207,7 @@ impl Task {
         self.lock().first = first.len() as u64;
         let has_ranges = resolved.has_ranges;
         let image = RemoteImage {
+            spent: Default::default(),
             reference: reference.to_string(),
             resolved,
             options,
