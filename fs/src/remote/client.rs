@@ -79,6 +79,22 @@ impl Client {
         }
     }
 
+    /// Whether what a name stood for before is what it stands for now, if that can be had for less
+    /// than a look-up.
+    pub(super) fn is_unchanged(
+        &self,
+        reference: &Reference,
+        resolved: &Resolved,
+        patience: Duration,
+    ) -> bool {
+        match reference {
+            Reference::Http(http) if !self.options.offline => self
+                .block_on(self.is_unchanged_http(http, resolved, patience))
+                .unwrap_or(false),
+            Reference::Http(_) | Reference::Oras(_) => false,
+        }
+    }
+
     /// The bytes of a blob that was found.
     ///
     /// # Errors

@@ -91,6 +91,18 @@ pub fn resolve(
     } else {
         Duration::MAX
     };
+    if let Some((resolved, _)) = &old
+        && client.is_unchanged(reference, resolved, patience)
+    {
+        let resolved = resolved.clone();
+        let pin = Pin {
+            resolved,
+            at: now(),
+            tried: None,
+        };
+        pin.write(cache, &key);
+        return Ok((pin.resolved, Vec::new()));
+    }
     match (client.resolve_within(reference, patience), old) {
         (Ok((resolved, first)), _) => {
             Pin {

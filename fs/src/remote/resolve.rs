@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE};
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 
 use super::client::Client;
 use super::digest::Digest;
 use super::error::RemoteError;
-use super::exchange::{Access, judge};
+use super::exchange::{Access, Errand, judge};
 use super::failure::Failure;
 use super::range::{self, ContentRange};
 use super::reference::{HttpReference, shown};
@@ -48,6 +48,40 @@ impl Client {
                 Err(failure) => patience.after(failure).await?,
             }
         }
+    }
+
+    /// Whether a web server says, asked for headers alone, that a file is still the one it was. Any
+    /// doubt is a no: then it is looked up as if nothing were known.
+    pub(super) async fn is_unchanged_http(
+        &self,
+        http: &HttpReference,
+        resolved: &Resolved,
+        within: Duration,
+    ) -> bool {
+        let Location::Http { validator, .. } = &resolved.location else {
+            return false;
+        };
+        if validator.is_empty() {
+            return false;
+        }
+        let road = Road::new(
+            http.url().clone(),
+            self.web_access(http.url(), http.login()),
+            false,
+        );
+        let errand = Errand {
+            method: Method::HEAD,
+            headers: HeaderMap::new(),
+            body: None,
+        };
+        let wait = within.min(self.options().stall_after);
+        let Ok(reply) = self.exchange(&errand, &road, wait).await else {
+            return false;
+        };
+        reply.status() == StatusCode::OK
+            && reply.encoding().is_none()
+            && reply.length() == Some(resolved.size)
+            && Validator::of(reply.headers()).identity() == validator.identity()
     }
 
     /// How to be let in by a web server: only a login in the URL itself counts. Those of registries

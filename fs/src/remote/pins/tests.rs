@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use skiff_cache::disk::Limits;
 
 use super::super::observer::Event;
-use super::super::server::{Server, answer, file};
+use super::super::server::{Server, Step, answer, file};
 use super::*;
 
 /// A cache in a directory that goes with it.
@@ -89,6 +89,33 @@ fn many_processes_ask_once_and_later_ones_again() {
     forget(&memory.0, &reference(&name));
     find(&memory, &name, &options()).unwrap();
     assert_eq!(server.count(), 3);
+}
+
+/// A file with a version is asked after by its headers alone.
+#[test]
+fn what_has_not_changed_is_not_sent_again() {
+    let memory = new_memory();
+    let server = Server::start(|request| {
+        let etag = if request.number < 2 {
+            "ETag: \"a\""
+        } else {
+            "ETag: \"b\""
+        };
+        if request.method == "HEAD" {
+            let text = format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n{etag}\r\n\r\n");
+            return vec![Step::Send(text.into_bytes())];
+        }
+        file(request, &[1; 1000], &[etag])
+    });
+    let name = server.url("/x.sif");
+    let (first, _) = find(&memory, &name, &options()).unwrap();
+    age(&memory, &name, 100);
+    assert_eq!(find(&memory, &name, &options()).unwrap().0, first);
+    assert_eq!(server.count(), 2, "a HEAD and no more");
+    age(&memory, &name, 100);
+    let (other, _) = find(&memory, &name, &options()).unwrap();
+    assert_ne!(other.key, first.key);
+    assert_eq!(server.count(), 4, "a HEAD that says no, and a look-up");
 }
 
 #[test]
