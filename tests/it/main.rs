@@ -13,3 +13,4 @@ mod shared_cache;
 mod slurm;
 mod tidy;
 mod trees;
+mod warm;

@@ -6,6 +6,8 @@ mod disks;
 mod kills;
 mod users;
 
+pub(crate) use disks::Disk;
+
 use std::path::Path;
 
 use skiff_tests::snapshot::digest;

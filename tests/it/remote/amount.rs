@@ -1,10 +1,16 @@
 //! How much is fetched, in how many requests.
 
+use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use skiff_tests::command::Cmd;
+use skiff_tests::image::keep;
+use skiff_tests::program;
+use skiff_tests::reading::Random;
 use skiff_tests::require;
 use skiff_tests::user::ordinary;
+use skiff_tests::userland::lay_out;
 use skiff_tests::web::{Content, Place, Server, Site};
 
 use super::{numpy_sif, python_sif};
@@ -74,28 +80,78 @@ fn thirty_two_at_once_fetch_everything_once() {
     eprintln!("32: {} requests, {} bytes", log.len(), log.data_bytes());
 }
 
+/// The most that may be fetched for every byte that is read.
+const EXCESS: f64 = 1.3;
+
+/// Runs a program from a fresh cache, and compares what came with what the server read of it; then
+/// again, with everything there. Returns the figures.
+fn check(image: &Path, program: &[&str]) -> String {
+    let place = Place::new("amount");
+    let server = Server::start(Site::with("/a.sif", Content::file(image).expect("there")));
+    let url = server.url("/a.sif");
+    let mut cmd = place.exec(&url, program);
+    cmd.env("SKIFF_LINGER", "5");
+    cmd.run().expect_success("from a fresh cache");
+    let stats = place.skiff(&["stats", "--json", &url]).run();
+    let stats = stats.expect_success("skiff stats");
+    let stats: serde_json::Value = serde_json::from_slice(&stats.stdout).expect("JSON");
+    let read = stats["server"]["bytes_read"].as_u64();
+    let read = read.unwrap_or_else(|| panic!("no server: {stats}"));
+    let log = server.log();
+    let (fetched, requests) = (log.data_bytes(), log.data_requests());
+    let excess = fetched as f64 / read as f64;
+    let figures = format!(
+        "{program:?}: {requests} requests for {fetched} bytes, of {}; {read} read: {excess:.2}",
+        image.metadata().expect("there").len()
+    );
+    assert!(excess <= EXCESS, "{program:?}: {fetched} of {read}\n{log}");
+    assert_eq!(log.repeated_bytes(), 0, "{}", log.repeated());
+    place.wait_for_the_end();
+    log.clear();
+    place.exec(&url, program).run().expect_success("again");
+    assert_eq!(log.data_requests(), 0, "{log}");
+    figures
+}
+
 #[test]
 fn no_more_is_fetched_than_is_read() {
     require!("bytes fetched"; Skiff, Apptainer, Fuse, UserNamespaces);
-    let place = Place::new("amount");
-    let server = Server::start(Site::with(
-        "/a.sif",
-        Content::file(&numpy_sif()).expect("there"),
-    ));
-    let url = server.url("/a.sif");
-    for program in [&["true"][..], &["python3", "-c", "import numpy"]] {
-        server.log().clear();
-        place.exec(&url, program).run().expect_success("a start");
-        let log = server.log();
-        eprintln!(
-            "{program:?}: {} requests, {} bytes",
-            log.data_requests(),
-            log.data_bytes()
-        );
-        place.wait_for_the_end();
-        log.clear();
-        place.exec(&url, program).run().expect_success("again");
-        assert_eq!(log.data_requests(), 0, "{log}");
-        place.wait_for_the_end();
-    }
+    eprintln!("{}", check(&python_sif(), &["true"]));
+    eprintln!("{}", check(&numpy_sif(), &["true"]));
+    let import = ["python3", "-c", "import numpy"];
+    eprintln!("{}", check(&numpy_sif(), &import));
+}
+
+/// A file that does not compress, `SKIFF_TEST_SEQUENTIAL_MB` long: 1000 in earnest.
+#[test]
+fn a_large_file_is_fetched_once() {
+    require!("a sequential read"; Skiff, Apptainer, Fuse, UserNamespaces);
+    let megabytes: usize = std::env::var("SKIFF_TEST_SEQUENTIAL_MB")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(48);
+    let apptainer = program::real_apptainer().expect("required");
+    let folder = keep(&format!("sequential-{megabytes}"), |folder| {
+        let source = folder.join("source");
+        lay_out(&source);
+        let mut random = Random::new(9);
+        let mut file = std::fs::File::create(source.join("big")).expect("room");
+        for _ in 0..megabytes {
+            file.write_all(&random.bytes(1_000_000)).expect("room");
+        }
+        let user = ordinary();
+        Cmd::new("/bin/chown")
+            .args(["-R", "-h"])
+            .arg(format!("{}:{}", user.uid, user.gid))
+            .arg(folder)
+            .run();
+        user.command(apptainer.called("apptainer"))
+            .cwd(folder)
+            .args(["build", "big.sif", "source"])
+            .limit(Duration::from_secs(600))
+            .run()
+            .expect_success("apptainer build");
+        std::fs::remove_dir_all(&source).expect("just made");
+    });
+    eprintln!("{}", check(&folder.join("big.sif"), &["cat", "/big"]));
 }

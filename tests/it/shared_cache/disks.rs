@@ -11,12 +11,12 @@ use super::{read_all, serve, wanted};
 use crate::faults::Reader;
 
 /// A small file system in a file, mounted where the cache of `place` is.
-struct Disk {
+pub(crate) struct Disk {
     mount: PathBuf,
 }
 
 impl Disk {
-    fn new(place: &Place, mebibytes: u64) -> Self {
+    pub(crate) fn new(place: &Place, mebibytes: u64) -> Self {
         let file = place.folder.join("disk");
         let mount = place.cache();
         std::fs::File::create(&file)
@@ -34,7 +34,8 @@ impl Disk {
         Self { mount }
     }
 
-    fn fill(&self) {
+    /// Leaves no byte free.
+    pub(crate) fn fill(&self) {
         use std::io::Write;
         let mut file = std::fs::File::create(self.mount.join("filler")).expect("a name");
         for size in [1 << 20, 4096, 1] {
