@@ -2,9 +2,8 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use sha2::{Digest as _, Sha256};
 
@@ -48,8 +47,36 @@ struct Inner {
     key: BlobKey,
     about: About,
     state: Mutex<State>,
-    store: Store,
+    /// Replaced when others have removed the files.
+    store: RwLock<Arc<Store>>,
     claims: Claims,
+    /// Removed on purpose: nothing more is kept.
+    discarded: AtomicBool,
+}
+
+impl Inner {
+    fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.store.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The files to write to: those at hand, or new ones in place of files that are no longer in the
+    /// cache; `None` when nothing is to be kept.
+    fn store_to_write(&self, at_hand: &Arc<Store>) -> Option<Arc<Store>> {
+        if self.discarded.load(Ordering::Relaxed) || !at_hand.is_writable() {
+            return None;
+        }
+        // Files of a directory that is gone are this process's alone, and good enough for it.
+        if at_hand.has_names() || self.cache.0.is_nameless() {
+            return Some(Arc::clone(at_hand));
+        }
+        let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        if !store.has_names() {
+            let made = self.cache.0.provide(&self.stem, &self.key, &self.about);
+            let (_, new) = made.ok()?;
+            *store = Arc::new(new);
+        }
+        Some(Arc::clone(&store)).filter(|store| store.is_writable())
+    }
 }
 
 impl Blob {
@@ -60,8 +87,9 @@ impl Blob {
             about: record.about(),
             state: Mutex::new(record.state),
             key: BlobKey::new(record.key),
-            store,
+            store: RwLock::new(Arc::new(store)),
             claims: Claims::default(),
+            discarded: AtomicBool::new(false),
         }))
     }
 
@@ -77,7 +105,7 @@ impl Blob {
 
     /// Length of the whole in bytes.
     pub fn size(&self) -> u64 {
-        self.0.store.size()
+        self.0.about.size
     }
 
     /// What came of comparing the whole with its digest.
@@ -93,18 +121,20 @@ impl Blob {
 
     /// Removes it from the cache: its content is not what it should be.
     pub fn discard(&self) {
+        self.0.discarded.store(true, Ordering::Relaxed);
         // What cannot be removed has its state to tell.
         let _told = self.0.cache.remove(&self.0.key);
     }
 
-    /// Fills `buf` from byte `offset` on if all of it is there and holds; waits for nobody.
+    /// Fills `buf` from byte `offset` on if all of it is there and holds; waits for nobody. On
+    /// `false` its content is whatever.
     pub fn read_cached(&self, buf: &mut [u8], offset: u64) -> bool {
-        self.0.store.read(buf, offset)
+        self.0.store().read(buf, offset)
     }
 
     /// Parts of `range` that are not there, by the index alone, in whole grains.
     pub fn missing(&self, range: Range<u64>) -> Vec<Range<u64>> {
-        let store = &self.0.store;
+        let store = &self.0.store();
         let missing = store.missing(&range);
         missing
             .iter()
@@ -114,23 +144,18 @@ impl Blob {
 
     /// Bytes that are there, by the index alone.
     pub fn cached_bytes(&self) -> u64 {
-        let missing: u64 = self
-            .missing(0..self.size())
-            .iter()
-            .map(|part| part.end.saturating_sub(part.start))
-            .sum();
-        self.size().saturating_sub(missing)
+        self.0.store().present()
     }
 
     /// Whether all of it is there, by the index alone. Cheap while much is missing.
     pub fn is_complete(&self) -> bool {
-        self.0.store.allocated() >= self.size() && self.missing(0..self.size()).is_empty()
+        self.0.store().allocated() >= self.size() && self.missing(0..self.size()).is_empty()
     }
 
     /// When anything of it was last read or stored, Unix milliseconds; 0 for never.
     pub fn last_use(&self) -> u64 {
         let mut last = 0;
-        self.0.store.index.scan_uses(&mut |_, uses| {
+        self.0.store().index.scan_uses(&mut |_, uses| {
             last = uses.iter().copied().fold(last, u64::max);
         });
         last
@@ -142,7 +167,7 @@ impl Blob {
     /// # Errors
     /// What `fetch` reports, and a range beyond the blob's end.
     pub fn read_through(&self, buf: &mut [u8], offset: u64, fetch: &dyn Fetch) -> io::Result<()> {
-        let store = &self.0.store;
+        let store = &self.0.store();
         let end = offset
             .checked_add(buf.len() as u64)
             .filter(|end| *end <= store.size())
@@ -160,7 +185,7 @@ impl Blob {
             if !store.is_writable() {
                 // Nowhere to keep it: everybody for himself.
                 for part in &missing {
-                    self.fetch_into(part, &mut wanted, fetch)?;
+                    self.fetch_into(part, &mut wanted, store, fetch)?;
                 }
                 break;
             }
@@ -168,7 +193,7 @@ impl Blob {
                 self.0.claims.wait();
                 continue;
             };
-            let _lock = Lock::take(store, &claim.grains);
+            let _lock = Lock::take(store, &claim.grains, self.0.cache.0.patience());
             // Another process may have brought it while we waited for the lock.
             wanted.read_what_is_there(store);
             for part in wanted.missing() {
@@ -176,7 +201,7 @@ impl Blob {
                     break;
                 }
                 let part = part.start..part.end.min(claim.grains.end);
-                self.fetch_into(&part, &mut wanted, fetch)?;
+                self.fetch_into(&part, &mut wanted, store, fetch)?;
             }
         }
         let skip = usize::try_from(offset.saturating_sub(bytes.start)).unwrap_or(usize::MAX);
@@ -194,7 +219,7 @@ impl Blob {
     /// # Errors
     /// What `fetch` reports; [`io::ErrorKind::StorageFull`] when there is no room for it.
     pub fn fill(&self, range: Range<u64>, fetch: &dyn Fetch) -> io::Result<u64> {
-        let store = &self.0.store;
+        let store = &self.0.store();
         let mut fetched = 0_u64;
         let mut from = store.grains_of(&range);
         // Each part is asked for once: what cannot be stored is not asked for again.
@@ -206,9 +231,9 @@ impl Blob {
                 self.0.claims.wait();
                 continue;
             };
-            let _lock = Lock::take(store, &claim.grains);
+            let _lock = Lock::take(store, &claim.grains, self.0.cache.0.patience());
             for part in store.missing(&store.bytes_of(&claim.grains)) {
-                let mut keep = Keep::new(self, &part);
+                let mut keep = Keep::new(self, store, &part);
                 let asked = store.bytes_of(&part);
                 let outcome = fetch.fetch(asked, &mut |bytes| keep.take(bytes));
                 fetched = fetched.saturating_add(keep.taken);
@@ -227,10 +252,11 @@ impl Blob {
         &self,
         part: &Range<u64>,
         wanted: &mut Wanted,
+        store: &Arc<Store>,
         fetch: &dyn Fetch,
     ) -> io::Result<()> {
-        let mut keep = Keep::new(self, part);
-        let asked = self.0.store.bytes_of(part);
+        let mut keep = Keep::new(self, store, part);
+        let asked = store.bytes_of(part);
         let mut at = part.start;
         let target = wanted.part(part).ok_or(io::ErrorKind::UnexpectedEof)?;
         let mut done = 0;
@@ -252,37 +278,46 @@ impl Blob {
         if complete {
             (at..part.end).for_each(|grain| wanted.mark(grain));
         }
-        outcome.and_then(|()| keep.finish())
+        outcome?;
+        if !complete {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        keep.finish()
     }
 
     /// Reads everything that is there and drops what does not hold.
     pub fn check(&self) -> CheckReport {
         let mut report = CheckReport::default();
-        self.each_chunk(&mut |grains, bytes, store| {
-            let mut sums = vec![0; grain_count(&grains)];
-            store.index.sums(grains.start, &mut sums);
-            let mut good = vec![false; sums.len()];
-            store.read_grains(&grains, bytes, &mut |grain| {
-                let at = usize::try_from(grain.saturating_sub(grains.start)).unwrap_or(usize::MAX);
-                if let Some(good) = good.get_mut(at) {
-                    *good = true;
-                }
-            });
-            for ((grain, sum), good) in (grains.start..).zip(&sums).zip(&good) {
-                let one = grain..grain.saturating_add(1);
-                let len = store.bytes_of(&one);
-                let len = len.end.saturating_sub(len.start);
-                if *good {
-                    report.good_bytes = report.good_bytes.saturating_add(len);
-                } else if *sum != 0 {
-                    report.dropped_bytes = report.dropped_bytes.saturating_add(len);
-                    if store.is_writable() {
-                        store.forget(&one);
+        let store = &self.0.store();
+        let mut space = Vec::new();
+        store
+            .index
+            .scan(0..store.index.grains(), &mut |first, sums| {
+                let grains = first..first.saturating_add(sums.len() as u64);
+                let bytes = store.bytes_of(&grains);
+                let len = bytes.end.saturating_sub(bytes.start);
+                space.resize(usize::try_from(len).unwrap_or(0), 0);
+                let mut good = vec![false; sums.len()];
+                store.read_grains(&grains, &mut space, &mut |grain| {
+                    let at = usize::try_from(grain.saturating_sub(first)).unwrap_or(usize::MAX);
+                    if let Some(good) = good.get_mut(at) {
+                        *good = true;
+                    }
+                });
+                for ((grain, sum), good) in (first..).zip(sums).zip(&good) {
+                    let one = grain..grain.saturating_add(1);
+                    let len = store.bytes_of(&one);
+                    let len = len.end.saturating_sub(len.start);
+                    if *good {
+                        report.good_bytes = report.good_bytes.saturating_add(len);
+                    } else if *sum != 0 {
+                        report.dropped_bytes = report.dropped_bytes.saturating_add(len);
+                        if store.is_writable() {
+                            store.forget(&one);
+                        }
                     }
                 }
-            }
-            true
-        });
+            });
         report
     }
 
@@ -303,7 +338,7 @@ impl Blob {
 
     /// Calls `look` with each chunk's grains and room for their bytes, until it returns `false`.
     fn each_chunk(&self, look: &mut Look<'_>) -> bool {
-        let store = &self.0.store;
+        let store = &self.0.store();
         let mut space = vec![0; CHUNK as usize];
         let mut at = 0;
         while at < self.size() {
@@ -402,6 +437,7 @@ impl Wanted {
 /// Puts arriving bytes into the cache, grain by grain.
 struct Keep<'a> {
     blob: &'a Blob,
+    store: Arc<Store>,
     /// First grain that is not stored.
     next: u64,
     end: u64,
@@ -413,13 +449,14 @@ struct Keep<'a> {
 }
 
 impl<'a> Keep<'a> {
-    fn new(blob: &'a Blob, grains: &Range<u64>) -> Self {
+    fn new(blob: &'a Blob, store: &Arc<Store>, grains: &Range<u64>) -> Self {
         Self {
             blob,
+            store: Arc::clone(store),
             next: grains.start,
             end: grains.end,
             rest: Vec::new(),
-            refused: !blob.0.store.is_writable(),
+            refused: !store.is_writable(),
             taken: 0,
         }
     }
@@ -432,47 +469,57 @@ impl<'a> Keep<'a> {
         self.rest.extend_from_slice(bytes);
         let whole = self.rest.len() / GRAIN as usize * GRAIN as usize;
         if whole > 0 {
-            self.store(whole);
+            self.store_all(whole);
         }
         Ok(())
     }
 
     /// Stores what remains: the blob's last grain is a short one.
     fn finish(&mut self) -> io::Result<()> {
-        if !self.refused && !self.rest.is_empty() {
-            let len = self.blob.0.store.bytes_of(&(self.next..self.end));
-            if self.rest.len() as u64 != len.end.saturating_sub(len.start) {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            self.store(self.rest.len());
+        if self.refused {
+            return Ok(());
+        }
+        let left = self.store.bytes_of(&(self.next..self.end));
+        if self.rest.len() as u64 != left.end.saturating_sub(left.start) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if !self.rest.is_empty() {
+            self.store_all(self.rest.len());
         }
         Ok(())
     }
 
-    fn store(&mut self, len: usize) {
-        let inner = &self.blob.0;
-        let grains = (len as u64).div_ceil(GRAIN);
-        // More than was asked for is not ours to believe.
-        let fits = self.next.saturating_add(grains) <= self.end;
-        let stored = fits
-            && inner.cache.reserve(grains)
-            && match inner
-                .store
-                .write_grains(self.next, self.rest.get(..len).unwrap_or_default())
-            {
-                Ok(()) => true,
-                Err(_) => {
-                    inner.cache.0.ledger.pass_by();
-                    false
-                }
-            };
-        if stored {
-            self.next = self.next.saturating_add(grains);
-            self.rest.drain(..len);
-            inner.claims.arrived();
-        } else {
-            self.refused = true;
-            self.rest = Vec::new();
+    /// Stores the first `len` bytes of the rest, a chunk at a time: more is never on its way past
+    /// the quota.
+    fn store_all(&mut self, len: usize) {
+        let mut rest = std::mem::take(&mut self.rest);
+        for piece in rest.get(..len).unwrap_or_default().chunks(CHUNK as usize) {
+            if !self.store_piece(piece) {
+                self.refused = true;
+                return;
+            }
         }
+        rest.drain(..len);
+        self.rest = rest;
+    }
+
+    fn store_piece(&mut self, bytes: &[u8]) -> bool {
+        let inner = &self.blob.0;
+        let grains = (bytes.len() as u64).div_ceil(GRAIN);
+        // More than was asked for is not ours to believe.
+        if self.next.saturating_add(grains) > self.end || !inner.cache.reserve(grains) {
+            return false;
+        }
+        let Some(store) = inner.store_to_write(&self.store) else {
+            return false;
+        };
+        self.store = store;
+        if self.store.write_grains(self.next, bytes).is_err() {
+            inner.cache.0.ledger.pass_by();
+            return false;
+        }
+        self.next = self.next.saturating_add(grains);
+        inner.claims.arrived();
+        true
     }
 }

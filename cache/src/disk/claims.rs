@@ -15,9 +15,6 @@ use super::sys;
 /// Locks are taken this far behind anything that is stored, one byte for each grain.
 const LOCKS_AT: u64 = 1 << 62;
 
-/// A process that has not brought a single grain for this long is overtaken.
-const OVERTAKE_AFTER: Duration = Duration::from_secs(20);
-
 /// Pauses between two looks at what another process is doing.
 const FIRST_PAUSE: Duration = Duration::from_micros(500);
 const LAST_PAUSE: Duration = Duration::from_millis(20);
@@ -89,6 +86,12 @@ impl Drop for Claim<'_> {
     }
 }
 
+/// Where the locks of `grains` are.
+fn place(grains: &Range<u64>) -> Range<u64> {
+    let at = |grain: u64| LOCKS_AT.saturating_add(grain);
+    at(grains.start)..at(grains.end)
+}
+
 /// The lock that keeps other processes from fetching the same.
 #[derive(Debug)]
 pub(super) struct Lock<'a> {
@@ -97,11 +100,22 @@ pub(super) struct Lock<'a> {
 }
 
 impl<'a> Lock<'a> {
+    /// The lock on `grains` if nobody fetches any of them.
+    pub(super) fn try_take(store: &'a Store, grains: &Range<u64>) -> Option<Self> {
+        let range = place(grains);
+        match sys::try_lock(store.index.file(), &range) {
+            Ok(true) => Some(Self {
+                store,
+                range: Some(range),
+            }),
+            Ok(false) | Err(_) => None,
+        }
+    }
+
     /// Waits until no other process fetches any of `grains`, all of them have arrived, or whoever
-    /// fetches them stands still.
-    pub(super) fn take(store: &'a Store, grains: &Range<u64>) -> Self {
-        let at = |grain: u64| LOCKS_AT.saturating_add(grain);
-        let range = at(grains.start)..at(grains.end);
+    /// fetches them has not brought a single grain for as long as `patience`.
+    pub(super) fn take(store: &'a Store, grains: &Range<u64>, patience: Duration) -> Self {
+        let range = place(grains);
         let mut pause = FIRST_PAUSE;
         let mut moved = Instant::now();
         let mut left = None;
@@ -125,7 +139,7 @@ impl<'a> Lock<'a> {
                 left = Some(missing);
                 pause = FIRST_PAUSE;
             }
-            if missing == 0 || moved.elapsed() > OVERTAKE_AFTER {
+            if missing == 0 || moved.elapsed() > patience {
                 return Self { store, range: None };
             }
             std::thread::sleep(pause);

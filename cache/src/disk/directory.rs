@@ -6,8 +6,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::about::{About, BlobInfo, Record, State};
@@ -20,6 +22,12 @@ use super::usage::Ledger;
 
 /// Longest `.about` file that is read.
 const MAX_ABOUT_BYTES: u64 = 64 << 10;
+
+/// A process that has not brought a single grain for this long is overtaken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Files that are being written are beside their places for less than this.
+const UNFINISHED_FOR: Duration = Duration::from_secs(60);
 
 pub(super) const BLOBS: &str = "blobs";
 pub(super) const NOTES: &str = "notes";
@@ -69,10 +77,23 @@ pub(super) struct Directory {
     pub(super) path: PathBuf,
     pub(super) fd: OwnedFd,
     pub(super) writable: bool,
+    /// Whose files in it are believed.
+    owner: u32,
     /// All users may read: files get mode 0644 and not 0600.
     shared: bool,
     pub(super) limits: Limits,
     pub(super) ledger: Ledger,
+    patience_ms: AtomicU64,
+}
+
+/// What the `.about` file of a blob says.
+pub(super) enum Known {
+    /// This.
+    Record(Record),
+    /// There is none, or none that could be ours.
+    Nothing,
+    /// It cannot be read now.
+    Unknown,
 }
 
 impl Cache {
@@ -121,9 +142,11 @@ impl Cache {
             path: dir.to_owned(),
             fd,
             writable: owned,
+            owner: stat.st_uid,
             shared: mode.contains(Mode::ROTH | Mode::XOTH),
             limits,
             ledger: Ledger::default(),
+            patience_ms: AtomicU64::new(millis(PATIENCE)),
         };
         if owned {
             // A file system that cannot be written is one that can be read.
@@ -142,6 +165,13 @@ impl Cache {
         self.0.writable
     }
 
+    /// For how long another process may fetch something wanted without bringing any of it, before
+    /// it is fetched a second time; 20 seconds unless told.
+    pub fn set_patience(&self, patience: Duration) {
+        let patience = millis(patience);
+        self.0.patience_ms.store(patience, Ordering::Relaxed);
+    }
+
     /// Opens the blob `key`; the first to do so makes it.
     ///
     /// # Errors
@@ -153,24 +183,8 @@ impl Cache {
             });
         }
         let stem = key.stem();
-        let known = self.0.record(&stem);
-        let record = match known {
-            // A name may change its meaning, a key does not: what does not fit is left over from
-            // damage.
-            Some(record) if record.key == key.as_str() && record.size == about.size => record,
-            _ => {
-                let record = Record::new(key, about, now_ms());
-                self.0.put_record(&stem, &record)?;
-                record
-            }
-        };
-        self.0
-            .store(&stem, key, about.size)
-            .map(|store| Blob::new(self.clone(), stem.clone(), record, store))
-            .map_err(|source| CacheError::Io {
-                path: self.0.path.join(BLOBS).join(stem),
-                source,
-            })
+        let (record, store) = self.0.provide(&stem, key, about)?;
+        Ok(Blob::new(self.clone(), stem, record, store))
     }
 
     /// The blob `key` if anything of it was ever there.
@@ -263,6 +277,41 @@ impl Directory {
         }
     }
 
+    /// The record and files of a blob, made if they are missing.
+    pub(super) fn provide(
+        &self,
+        stem: &str,
+        key: &BlobKey,
+        about: &About,
+    ) -> Result<(Record, Store), CacheError> {
+        let record = match self.record(stem) {
+            // A name may change its meaning, a key does not: what does not fit is left over from
+            // damage.
+            Some(record) if record.key == key.as_str() && record.size == about.size => record,
+            _ => {
+                let record = Record::new(key, about, now_ms());
+                self.put_record(stem, &record)?;
+                record
+            }
+        };
+        match self.store(stem, key, about.size) {
+            Ok(store) => Ok((record, store)),
+            Err(source) => Err(CacheError::Io {
+                path: self.path.join(BLOBS).join(stem),
+                source,
+            }),
+        }
+    }
+
+    /// Whether the directory itself was removed: what is open remains usable, by this process.
+    pub(super) fn is_nameless(&self) -> bool {
+        rustix::fs::fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_millis(self.patience_ms.load(Ordering::Relaxed))
+    }
+
     fn make(&self, sub: &str) -> Result<(), CacheError> {
         let mode = if self.shared { 0o755 } else { 0o700 };
         match rustix::fs::mkdirat(&self.fd, sub, Mode::from_raw_mode(mode)) {
@@ -280,7 +329,8 @@ impl Directory {
         })
     }
 
-    /// Opens `sub/name` itself, never what a link there points to, and only a regular file.
+    /// Opens `sub/name` itself, never what a link there points to, and only a regular file that
+    /// belongs to the directory's owner and that nobody else can write.
     pub(super) fn open_file(&self, sub: &str, name: &str, flags: OFlags) -> Result<File, Errno> {
         let mode = Mode::from_raw_mode(if self.shared { 0o644 } else { 0o600 });
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -290,7 +340,34 @@ impl Directory {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Errno::INVAL);
         }
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        if stat.st_uid != self.owner || mode.intersects(Mode::WGRP | Mode::WOTH) {
+            return Err(Errno::PERM);
+        }
         Ok(file.into())
+    }
+
+    /// As [`Directory::open_file`]; in a directory of the caller's own what cannot be used (a link,
+    /// a pipe, a directory, another's file) makes way for a new file.
+    pub(super) fn open_own(&self, sub: &str, name: &str, flags: OFlags) -> Result<File, Errno> {
+        let opened = self.open_file(sub, name, flags);
+        match opened {
+            Err(Errno::NOENT) if self.writable && sub == BLOBS => {
+                self.make(BLOBS).map_err(|_| Errno::NOENT)?;
+            }
+            Err(errno) if self.writable && is_foreign(errno) => self.clear(sub, name),
+            other => return other,
+        }
+        self.open_file(sub, name, flags)
+    }
+
+    /// Removes what should be a file and is something else.
+    fn clear(&self, sub: &str, name: &str) {
+        let path = format!("{sub}/{name}");
+        for flags in [AtFlags::empty(), AtFlags::REMOVEDIR] {
+            // What stays there is met again by whoever opens it.
+            let _met_again = rustix::fs::unlinkat(&self.fd, &*path, flags);
+        }
     }
 
     /// All of a small file.
@@ -306,7 +383,7 @@ impl Directory {
         let beside = format!(".{name}.{}.{}", std::process::id(), now_ms());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
         let failed = self.io(sub, name);
-        let mut file = self.open_file(sub, &beside, flags).map_err(&failed)?;
+        let mut file = self.open_own(sub, &beside, flags).map_err(&failed)?;
         let full = |name: &str| format!("{sub}/{name}");
         let written = file
             .write_all(content)
@@ -315,7 +392,16 @@ impl Directory {
                 source: error,
             })
             .and_then(|()| {
-                rustix::fs::renameat(&self.fd, full(&beside), &self.fd, full(name)).map_err(failed)
+                let rename = || rustix::fs::renameat(&self.fd, full(&beside), &self.fd, full(name));
+                rename()
+                    .or_else(|errno| {
+                        if !is_foreign(errno) {
+                            return Err(errno);
+                        }
+                        self.clear(sub, name);
+                        rename()
+                    })
+                    .map_err(failed)
             });
         if written.is_err() {
             let _leftover = self.delete(sub, &beside);
@@ -332,13 +418,42 @@ impl Directory {
     }
 
     pub(super) fn is_pinned(&self, stem: &str) -> bool {
-        self.open_file(BLOBS, &format!("{stem}.pin"), OFlags::RDONLY)
-            .is_ok()
+        // When it cannot be said, it is.
+        let path = format!("{BLOBS}/{stem}.pin");
+        let stat = rustix::fs::statat(&self.fd, path, AtFlags::SYMLINK_NOFOLLOW);
+        !matches!(stat, Err(Errno::NOENT))
     }
 
     pub(super) fn record(&self, stem: &str) -> Option<Record> {
-        let content = self.read(BLOBS, &format!("{stem}.about"), MAX_ABOUT_BYTES)?;
-        serde_json::from_slice(&content).ok()
+        match self.known(stem) {
+            Known::Record(record) => Some(record),
+            Known::Nothing | Known::Unknown => None,
+        }
+    }
+
+    pub(super) fn known(&self, stem: &str) -> Known {
+        let file = match self.open_file(BLOBS, &format!("{stem}.about"), OFlags::RDONLY) {
+            Ok(file) => file,
+            Err(errno) if errno == Errno::NOENT || is_foreign(errno) => return Known::Nothing,
+            Err(_) => return Known::Unknown,
+        };
+        let mut content = Vec::new();
+        if file
+            .take(MAX_ABOUT_BYTES)
+            .read_to_end(&mut content)
+            .is_err()
+        {
+            return Known::Unknown;
+        }
+        match serde_json::from_slice::<Record>(&content) {
+            Ok(record)
+                if BlobKey::new(&*record.key).stem() == stem
+                    && i64::try_from(record.size).is_ok() =>
+            {
+                Known::Record(record)
+            }
+            _ => Known::Nothing,
+        }
     }
 
     pub(super) fn put_record(&self, stem: &str, record: &Record) -> Result<(), CacheError> {
@@ -363,7 +478,7 @@ impl Directory {
         };
         let digest = key.digest();
         let open =
-            |extension: &str, flags| self.open_file(BLOBS, &format!("{stem}.{extension}"), flags);
+            |extension: &str, flags| self.open_own(BLOBS, &format!("{stem}.{extension}"), flags);
         let (index, data, writable) = match (open("index", flags), open("data", flags)) {
             (Ok(index), Ok(data)) => (index, data, self.writable),
             // A disk that was made read-only can still be read.
@@ -374,25 +489,103 @@ impl Directory {
             ),
             (Err(errno), _) | (_, Err(errno)) => return Err(errno.into()),
         };
-        let index = Index::open(index, &digest, size, writable)?;
+        let index = Index::open(index, &data, &digest, size, writable)?;
         Ok(Store::new(data, index, &digest, size, writable))
+    }
+
+    /// Names of the files of all blobs.
+    fn names(&self) -> Result<Vec<String>, CacheError> {
+        let failed = self.io(BLOBS, "");
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        let fd = match rustix::fs::openat(&self.fd, BLOBS, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            other => other.map_err(&failed)?,
+        };
+        Dir::new(fd)
+            .map_err(&failed)?
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .filter(|name| !matches!(name.as_deref(), Ok("." | "..")))
+            .collect::<Result<_, _>>()
+            .map_err(failed)
+    }
+
+    /// Bytes that the blobs' files take on the disk.
+    pub(super) fn measure(&self) -> Result<u64, CacheError> {
+        let stat = |name: &String| {
+            let path = format!("{BLOBS}/{name}");
+            rustix::fs::statat(&self.fd, path, AtFlags::SYMLINK_NOFOLLOW).ok()
+        };
+        // Files that vanish meanwhile take nothing.
+        let names = self.names()?;
+        let blocks = names
+            .iter()
+            .filter_map(stat)
+            .filter_map(|stat| u64::try_from(stat.st_blocks).ok());
+        Ok(blocks.sum::<u64>().saturating_mul(512))
     }
 
     /// Names of all blobs, without extension.
     pub(super) fn stems(&self) -> Result<Vec<String>, CacheError> {
-        let path = self.path.join(BLOBS);
-        let entries = match std::fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(CacheError::Io { path, source }),
-        };
-        Ok(entries
-            .filter_map(|entry| {
-                let name = entry.ok()?.file_name();
-                let stem = name.to_str()?.strip_suffix(".about")?;
-                let is_digest = stem.len() == 64 && stem.bytes().all(|b| b.is_ascii_hexdigit());
-                is_digest.then(|| stem.to_owned())
-            })
-            .collect())
+        let names = self.names()?;
+        let stems = names.iter().filter_map(|name| match stem_of(name)? {
+            (stem, "about") => Some(stem.to_owned()),
+            _ => None,
+        });
+        Ok(stems.collect())
     }
+
+    /// Removes files that belong to no blob: left by processes that were killed, or by damage.
+    pub(super) fn remove_strays(&self) -> Result<(), CacheError> {
+        for name in self.names()? {
+            let is_stray = match stem_of(&name) {
+                Some((stem, _)) => matches!(self.known(stem), Known::Nothing),
+                None => self.is_unfinished(&name),
+            };
+            if is_stray {
+                self.clear(BLOBS, &name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it is a file that was to be moved to its place and never was.
+    fn is_unfinished(&self, name: &str) -> bool {
+        let path = format!("{BLOBS}/{name}");
+        let age = rustix::fs::statat(&self.fd, path, AtFlags::SYMLINK_NOFOLLOW)
+            .ok()
+            .and_then(|stat| u64::try_from(stat.st_mtime).ok())
+            .and_then(|seconds| {
+                let since = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+                SystemTime::now().duration_since(since).ok()
+            });
+        name.starts_with('.') && age.is_some_and(|age| age > UNFINISHED_FOR)
+    }
+}
+
+/// Stem and extension of the file of a blob.
+fn stem_of(name: &str) -> Option<(&str, &str)> {
+    let (stem, extension) = name.split_once('.')?;
+    let is_digest = stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_ours = matches!(extension, "about" | "data" | "index" | "pin");
+    (is_digest && is_ours).then_some((stem, extension))
+}
+
+/// Whether something that is no file of ours is in the way.
+fn is_foreign(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ISDIR
+            | Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::INVAL
+            | Errno::PERM
+            | Errno::ACCESS
+            | Errno::NXIO
+            | Errno::NOTEMPTY
+            | Errno::EXIST
+    )
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@ use rustix::fs::{FlockOperation, OFlags};
 
 use super::directory::{Cache, CacheError};
 use super::key::BlobKey;
-use super::store::Store;
+use super::store::{Store, now_ms};
 use super::{CHUNK, GRAIN, GRAINS_PER_CHUNK};
 
 const LOCK_FILE: &str = "evict.lock";
@@ -17,7 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Beyond what is needed this part of the quota is freed, so that looking through the indexes pays.
 const SLACK_PART: u64 = 32;
-const SLACK_MAX: u64 = 64 << 20;
+const SLACK_MAX: u64 = 1 << 30;
+
+/// The most chunks that are ordered in one go: 32 MiB of memory.
+const MANY: usize = 2 << 20;
+
+/// A use this far in the future is the work of a clock that went wrong.
+const CLOCK_SLACK_MS: u64 = 3_600_000;
 
 /// What an eviction gave back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,19 +40,20 @@ pub struct Freed {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Candidate {
     last_use: u64,
-    store: usize,
-    chunk: u64,
+    store: u32,
+    chunk: u32,
 }
 
 impl Cache {
     /// Evicts until the cache takes `down_to` bytes, or without it until quota and free space are
-    /// kept.
+    /// kept. Frees before what belongs to no blob.
     ///
     /// # Errors
     /// When the cache cannot be written.
     pub fn gc(&self, down_to: Option<u64>) -> Result<Freed, CacheError> {
         self.0.check_writable()?;
         let _lock = self.eviction_lock();
+        self.tidy()?;
         let used = self.0.recount()?;
         let disk = self.0.disk();
         let limit = down_to.unwrap_or(self.0.limits.quota_of(disk.size));
@@ -80,7 +87,7 @@ impl Cache {
 
     fn eviction_lock(&self) -> Option<File> {
         let flags = OFlags::RDWR | OFlags::CREATE;
-        let file = self.0.open_file(".", LOCK_FILE, flags).ok()?;
+        let file = self.0.open_own(".", LOCK_FILE, flags).ok()?;
         let start = Instant::now();
         while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             if start.elapsed() > PATIENCE {
@@ -95,60 +102,83 @@ impl Cache {
     /// Evicts at least `goal` bytes, if there are as many.
     fn evict(&self, goal: u64) -> Result<Freed, CacheError> {
         let mut freed = Freed::default();
-        if goal > 0 {
-            let (stores, mut candidates) = self.candidates()?;
-            candidates.sort_unstable();
+        while freed.bytes < goal {
+            let (stores, candidates) = self.candidates()?;
+            let all = candidates.len() < MANY;
+            let before = freed.chunks;
             for candidate in candidates {
                 if freed.bytes >= goal {
                     break;
                 }
-                let Some(store) = stores.get(candidate.store) else {
+                let store = usize::try_from(candidate.store).ok();
+                let Some(store) = store.and_then(|number| stores.get(number)) else {
                     continue;
                 };
-                let bytes = bytes_of(store, candidate.chunk);
-                if store.evict(candidate.chunk).is_ok() {
+                let chunk = u64::from(candidate.chunk);
+                let bytes = bytes_of(store, chunk);
+                if store.evict(chunk).is_ok() {
                     freed.bytes = freed.bytes.saturating_add(bytes);
                     freed.chunks = freed.chunks.saturating_add(1);
                 }
             }
-            if freed.bytes < goal {
-                stores.iter().for_each(Store::sweep);
+            stores.iter().for_each(|store| store.index.punch_empty());
+            if all || freed.chunks == before {
+                break;
             }
+        }
+        if freed.bytes < goal {
+            self.tidy()?;
         }
         freed.used = self.0.recount()?;
         Ok(freed)
     }
 
-    /// Every chunk of the blobs that are not pinned.
+    /// Frees what belongs to no blob, or to a part that its index does not know.
+    fn tidy(&self) -> Result<(), CacheError> {
+        self.0.remove_strays()?;
+        self.stores(false)?.iter().for_each(Store::sweep);
+        Ok(())
+    }
+
+    /// The oldest chunks of the blobs that are not pinned, in order.
     fn candidates(&self) -> Result<(Vec<Store>, Vec<Candidate>), CacheError> {
-        let mut stores = Vec::new();
+        let stores = self.stores(true)?;
         let mut candidates = Vec::new();
-        for stem in self.0.stems()? {
-            if self.0.is_pinned(&stem) {
-                continue;
-            }
-            let Some(record) = self.0.record(&stem) else {
-                continue;
-            };
-            let key = BlobKey::new(record.key);
-            if key.stem() != stem {
-                continue;
-            }
-            let Ok(store) = self.0.store(&stem, &key, record.size) else {
-                continue;
-            };
-            let number = stores.len();
+        let future = now_ms().saturating_add(CLOCK_SLACK_MS);
+        for (number, store) in (0_u32..).zip(&stores) {
             store.index.scan_uses(&mut |first, uses| {
                 let used = (first..).zip(uses).filter(|(_, last_use)| **last_use != 0);
-                candidates.extend(used.map(|(chunk, last_use)| Candidate {
-                    last_use: *last_use,
-                    store: number,
-                    chunk,
+                candidates.extend(used.filter_map(|(chunk, last_use)| {
+                    Some(Candidate {
+                        last_use: if *last_use > future { 1 } else { *last_use },
+                        store: number,
+                        chunk: u32::try_from(chunk).ok()?,
+                    })
                 }));
+                if candidates.len() >= 2 * MANY {
+                    candidates.select_nth_unstable(MANY);
+                    candidates.truncate(MANY);
+                }
             });
-            stores.push(store);
         }
+        candidates.sort_unstable();
+        candidates.truncate(MANY);
         Ok((stores, candidates))
+    }
+
+    /// The blobs' files, of those that may be evicted or of all.
+    fn stores(&self, unpinned: bool) -> Result<Vec<Store>, CacheError> {
+        let stems = self.0.stems()?;
+        let stores = stems
+            .iter()
+            .filter(|stem| !unpinned || !self.0.is_pinned(stem));
+        Ok(stores
+            .filter_map(|stem| {
+                let record = self.0.record(stem)?;
+                let key = BlobKey::new(record.key);
+                self.0.store(stem, &key, record.size).ok()
+            })
+            .collect())
     }
 }
 

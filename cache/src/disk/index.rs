@@ -12,12 +12,20 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
+use super::sys;
 use super::{GRAIN, GRAINS_PER_CHUNK};
 
 const MAGIC: &[u8; 8] = b"SKIFFIX1";
 const HEADER_LEN: usize = 48;
 const SUMS_AT: u64 = 4096;
+
+/// Held by whoever begins a new index; before the locks of grains and behind anything stored.
+const BEGIN_LOCK: Range<u64> = (1 << 62) - 1..1 << 62;
+
+/// How long another process may take to begin one.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Numbers read at a time.
 const RUN: usize = 512;
@@ -31,11 +39,18 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Takes over `file`; one that is not the index of this blob is emptied if `writable`.
+    /// Takes over `file`; one that is not the index of this blob is emptied if `writable`, and so is
+    /// `data`, of which nothing is known then.
     ///
     /// # Errors
     /// When it cannot be read or emptied, or is another's and may not be written.
-    pub(super) fn open(file: File, key: &[u8; 32], size: u64, writable: bool) -> io::Result<Self> {
+    pub(super) fn open(
+        file: File,
+        data: &File,
+        key: &[u8; 32],
+        size: u64,
+        writable: bool,
+    ) -> io::Result<Self> {
         let grains = size.div_ceil(GRAIN);
         let uses_at = grains
             .checked_mul(8)
@@ -53,16 +68,42 @@ impl Index {
         magic.copy_from_slice(MAGIC);
         size_field.copy_from_slice(&size.to_le_bytes());
         key_field.copy_from_slice(key);
-        let mut found = [0; HEADER_LEN];
-        let is_ours = index.file.read_exact_at(&mut found, 0).is_ok() && found == expected;
-        if !is_ours {
+        if !index.starts_with(&expected) {
             if !writable {
                 return Err(io::ErrorKind::InvalidData.into());
             }
-            index.file.set_len(0)?;
-            index.file.write_all_at(&expected, 0)?;
+            // Of many that find a new file only one begins it, lest a late one empties what another
+            // has filled.
+            let locked = index.lock_begin();
+            if !index.starts_with(&expected) {
+                index.file.set_len(0)?;
+                data.set_len(0)?;
+                index.file.write_all_at(&expected, 0)?;
+            }
+            if locked {
+                sys::unlock(&index.file, &BEGIN_LOCK);
+            }
         }
         Ok(index)
+    }
+
+    fn starts_with(&self, expected: &[u8; HEADER_LEN]) -> bool {
+        let mut found = [0; HEADER_LEN];
+        self.file.read_exact_at(&mut found, 0).is_ok() && found == *expected
+    }
+
+    /// Whether the lock was got; a process that was stopped while it held it is not waited for.
+    fn lock_begin(&self) -> bool {
+        let start = Instant::now();
+        loop {
+            match sys::try_lock(&self.file, &BEGIN_LOCK) {
+                Ok(true) => return true,
+                Ok(false) if start.elapsed() < BEGIN_PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(false) | Err(_) => return false,
+            }
+        }
     }
 
     pub(super) fn file(&self) -> &File {
@@ -103,6 +144,14 @@ impl Index {
         self.file.write_all_at(&bytes, at)
     }
 
+    /// When `chunk` was last used, Unix milliseconds; 0 for never.
+    pub(super) fn last_use(&self, chunk: u64) -> u64 {
+        let mut number = [0];
+        self.numbers(self.uses_at, chunk, &mut number);
+        let [last_use] = number;
+        last_use
+    }
+
     /// Notes that chunk `chunk` was used at `when`.
     pub(super) fn set_use(&self, chunk: u64, when: u64) -> io::Result<()> {
         let at = self.uses_at.saturating_add(chunk.saturating_mul(8));
@@ -118,6 +167,21 @@ impl Index {
     /// As [`Index::scan`], for last uses.
     pub(super) fn scan_uses(&self, emit: &mut dyn FnMut(u64, &[u64])) {
         self.scan_table(self.uses_at, 0..self.chunks(), emit);
+    }
+
+    /// Gives back the blocks of the file that hold nothing but zeros. A number that is written
+    /// meanwhile may be lost: a miss.
+    pub(super) fn punch_empty(&self) {
+        for (table, count) in [(SUMS_AT, self.grains), (self.uses_at, self.chunks())] {
+            self.scan_table(table, 0..count, &mut |first, numbers| {
+                let at = table.saturating_add(first.saturating_mul(8));
+                let is_block = numbers.len() == RUN && at.is_multiple_of(SUMS_AT);
+                if is_block && numbers.iter().all(|number| *number == 0) {
+                    // What is not punched is only not freed.
+                    let _not_freed = punch(&self.file, at..at.saturating_add(SUMS_AT));
+                }
+            });
+        }
     }
 
     fn scan_table(&self, table: u64, range: Range<u64>, emit: &mut dyn FnMut(u64, &[u64])) {
@@ -144,6 +208,14 @@ impl Index {
             at = at.saturating_add(count);
         }
     }
+}
+
+/// Frees the blocks of a range; it reads as zeros from then on.
+pub(super) fn punch(file: &File, range: Range<u64>) -> io::Result<()> {
+    use rustix::fs::FallocateFlags;
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let len = range.end.saturating_sub(range.start);
+    Ok(rustix::fs::fallocate(file, flags, range.start, len)?)
 }
 
 /// Reads until `buffer` is full, the file ends or fails; returns how much there was.

@@ -1,9 +1,9 @@
 //! Where the cache of a user and that of a node are.
 
 use std::ffi::OsString;
+use std::fs::Metadata;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{Access, AtFlags, CWD};
 
 use super::directory::{Cache, CacheError};
 
@@ -91,26 +91,30 @@ fn is_local_disk(dir: &Path) -> bool {
     rustix::fs::statfs(dir).is_ok_and(|stat| !NO_LOCAL_DISK.contains(&(stat.f_type & 0xFFFF_FFFF)))
 }
 
-/// Whether `dir` is ours, or can be made. One that somebody else put there under our name is passed
+/// Whether `dir` is ours, or could be made and now is: between looking and making nobody else gets
+/// in. One that somebody else put there under our name is passed
 /// over: he would see what we read.
 fn is_usable(dir: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    match std::fs::symlink_metadata(dir) {
-        Ok(data) => {
+    let own = rustix::process::geteuid().as_raw();
+    let is_ours = |data: &Metadata| data.is_dir() && data.uid() == own && data.mode() & 0o022 == 0;
+    // Whoever can rename what is in the parent can put a directory of his own in its place.
+    let is_safe = |parent: &Path| {
+        std::fs::metadata(parent).is_ok_and(|data| {
+            let (mode, owner) = (data.mode(), data.uid());
             data.is_dir()
-                && data.uid() == rustix::process::geteuid().as_raw()
-                && data.mode() & 0o022 == 0
+                && (owner == own || owner == 0)
+                && (mode & 0o022 == 0 || mode & 0o1000 != 0)
+        })
+    };
+    if !dir.parent().is_some_and(is_safe) {
+        return false;
+    }
+    match std::fs::symlink_metadata(dir) {
+        Ok(data) => is_ours(&data),
+        Err(_) => {
+            std::fs::DirBuilder::new().mode(0o700).create(dir).is_ok()
+                || std::fs::symlink_metadata(dir).is_ok_and(|data| is_ours(&data))
         }
-        Err(_) => dir.parent().is_some_and(|parent| {
-            parent.is_dir()
-                && rustix::fs::accessat(
-                    CWD,
-                    parent,
-                    Access::WRITE_OK | Access::EXEC_OK,
-                    AtFlags::EACCESS,
-                )
-                .is_ok()
-        }),
     }
 }
 
@@ -140,6 +144,7 @@ mod tests {
             let found = place(&[("TMPDIR", temporary.path())]);
             assert_eq!(found, temporary.path().join(&name));
             // Somebody was there first, with a link to a directory of his.
+            std::fs::remove_dir(&found).unwrap();
             std::os::unix::fs::symlink("/tmp", temporary.path().join(&name)).unwrap();
             assert_ne!(place(&[("TMPDIR", temporary.path())]), found);
         }

@@ -10,7 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::index::{Index, read_some};
+use super::claims;
+use super::index::{Index, punch, read_some};
 use super::{CHUNK, GRAIN, GRAINS_PER_CHUNK};
 
 /// A use is noted again only when the last note is older: one that is read all the time costs ten
@@ -80,6 +81,13 @@ impl Store {
             .map_or(0, |data| data.blocks().saturating_mul(512))
     }
 
+    /// Whether the files still are in the cache: others may have removed or replaced them.
+    pub(super) fn has_names(&self) -> bool {
+        [&self.data, self.index.file()]
+            .iter()
+            .all(|file| file.metadata().is_ok_and(|data| data.nlink() > 0))
+    }
+
     fn sum(&self, grain: u64, bytes: &[u8]) -> u64 {
         // Seeded with blob and place: bytes that moved are not believed. 0 means absent.
         xxh3_64_with_seed(bytes, self.seed.wrapping_add(grain)).max(1)
@@ -113,7 +121,8 @@ impl Store {
         }
     }
 
-    /// Fills `buf` from byte `offset` on if all of it is there and holds.
+    /// Fills `buf` from byte `offset` on if all of it is there and holds; else its content is
+    /// whatever.
     pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> bool {
         let Some(end) = offset
             .checked_add(buf.len() as u64)
@@ -124,6 +133,16 @@ impl Store {
         let grains = self.grains_of(&(offset..end));
         let bytes = self.bytes_of(&grains);
         let len = usize::try_from(bytes.end.saturating_sub(bytes.start)).unwrap_or(usize::MAX);
+        let count = grains.end.saturating_sub(grains.start);
+        if bytes == (offset..end) {
+            let mut there = 0;
+            self.read_grains(&grains, buf, &mut |_| there += 1);
+            if there != count {
+                return false;
+            }
+            self.note_use(&grains);
+            return true;
+        }
         GRAINS.with_borrow_mut(|space| {
             if space.len() < len {
                 space.resize(len, 0);
@@ -131,7 +150,7 @@ impl Store {
             let space = space.get_mut(..len).unwrap_or_default();
             let mut there = 0;
             self.read_grains(&grains, space, &mut |_| there += 1);
-            if there != grains.end.saturating_sub(grains.start) {
+            if there != count {
                 return false;
             }
             let skip = usize::try_from(offset.saturating_sub(bytes.start)).unwrap_or(usize::MAX);
@@ -144,19 +163,23 @@ impl Store {
         })
     }
 
-    /// Puts whole grains from `first` on into the files: data first, checksums after.
+    /// Puts whole grains from `first` on into the files: data first, checksums after. The use is
+    /// noted before, so that the evictor finds what a killed process leaves behind, and again
+    /// after, as the evictor may have been here meanwhile.
     pub(super) fn write_grains(&self, first: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = first.saturating_add((bytes.len() as u64).div_ceil(GRAIN));
+        let chunks = first / GRAINS_PER_CHUNK..end.div_ceil(GRAINS_PER_CHUNK);
+        let now = now_ms();
+        for chunk in chunks.clone() {
+            self.index.set_use(chunk, now)?;
+        }
         self.data.write_all_at(bytes, first.saturating_mul(GRAIN))?;
         let sums: Vec<u64> = (first..)
             .zip(bytes.chunks(GRAIN as usize))
             .map(|(grain, bytes)| self.sum(grain, bytes))
             .collect();
         self.index.set_sums(first, &sums)?;
-        let end = first.saturating_add(sums.len() as u64);
-        let now = now_ms();
-        for chunk in first / GRAINS_PER_CHUNK..end.div_ceil(GRAINS_PER_CHUNK) {
-            self.note(chunk, now);
-        }
+        chunks.for_each(|chunk| self.note(chunk, now));
         Ok(())
     }
 
@@ -179,24 +202,72 @@ impl Store {
         self.index
             .set_sums(first, zeros.get(..count).unwrap_or_default())?;
         self.index.set_use(chunk, 0)?;
-        self.punch(chunk.saturating_mul(CHUNK)..chunk.saturating_mul(CHUNK).saturating_add(CHUNK))
+        let start = chunk.saturating_mul(CHUNK);
+        punch(&self.data, start..start.saturating_add(CHUNK))
     }
 
-    /// Punches out what the index does not know: left by processes that were killed between data and
-    /// checksum.
+    /// Frees what the index does not know: left by processes that were killed between data and
+    /// checksum. What somebody is fetching is left alone.
     pub(super) fn sweep(&self) {
         for grains in self.missing(&(0..self.size)) {
-            let bytes = self.bytes_of(&grains);
-            // What is not punched is only not freed.
-            let _not_freed = self.punch(bytes);
+            let Some(_lock) = claims::Lock::try_take(self, &grains) else {
+                continue;
+            };
+            for grains in self.missing(&self.bytes_of(&grains)) {
+                let bytes = self.bytes_of(&grains);
+                // Up to the end of the block, which may be behind that of the blob.
+                let end = bytes.end.next_multiple_of(GRAIN);
+                // What is not punched is only not freed.
+                let _not_freed = punch(&self.data, bytes.start..end);
+            }
+        }
+        let len = self.data.metadata().map_or(0, |data| data.len());
+        if len > self.size {
+            // Nothing of ours is there.
+            let _not_freed = self.data.set_len(self.size);
+        }
+        self.note_unused();
+    }
+
+    /// Makes chunks that are there but have no last use the oldest ones: nothing else finds them.
+    fn note_unused(&self) {
+        let mut unused = Vec::new();
+        let mut last = None;
+        self.index.scan(0..self.index.grains(), &mut |first, sums| {
+            for (grain, _) in (first..).zip(sums).filter(|(_, sum)| **sum != 0) {
+                let chunk = grain / GRAINS_PER_CHUNK;
+                if last != Some(chunk) {
+                    last = Some(chunk);
+                    if self.index.last_use(chunk) == 0 {
+                        unused.push(chunk);
+                    }
+                }
+            }
+        });
+        unused.into_iter().for_each(|chunk| self.note(chunk, 1));
+    }
+
+    /// The first grain that is beyond the data: whatever the index says, it is not there.
+    fn data_end(&self) -> u64 {
+        let len = self.data.metadata().map_or(0, |data| data.len());
+        if len >= self.size {
+            self.index.grains()
+        } else {
+            len / GRAIN
         }
     }
 
-    fn punch(&self, range: Range<u64>) -> io::Result<()> {
-        use rustix::fs::FallocateFlags;
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        let len = range.end.saturating_sub(range.start);
-        Ok(rustix::fs::fallocate(&self.data, flags, range.start, len)?)
+    /// Bytes that are there, by the index.
+    pub(super) fn present(&self) -> u64 {
+        let mut present = 0_u64;
+        let end = self.data_end();
+        self.index.scan(0..self.index.grains(), &mut |first, sums| {
+            for (grain, _) in (first..end).zip(sums).filter(|(_, sum)| **sum != 0) {
+                let bytes = self.bytes_of(&(grain..grain.saturating_add(1)));
+                present = present.saturating_add(bytes.end.saturating_sub(bytes.start));
+            }
+        });
+        present
     }
 
     /// Parts of `range` that the index does not have, in whole grains.
@@ -204,8 +275,9 @@ impl Store {
         let grains = self.grains_of(range);
         let mut missing = Vec::new();
         let mut next = grains.start;
+        let end = self.data_end();
         self.index.scan(grains.clone(), &mut |first, sums| {
-            for (grain, sum) in (first..).zip(sums) {
+            for (grain, sum) in (first..end).zip(sums) {
                 if *sum != 0 {
                     push(&mut missing, next..grain);
                     next = grain.saturating_add(1);

@@ -5,19 +5,23 @@
 //! process, or was counted twice, is put right by the next eviction, which looks at the files.
 
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
 
-use super::directory::{BLOBS, Cache, CacheError, Directory};
+use super::directory::{Cache, CacheError, Directory};
 use super::{CHUNK, GRAIN};
 
 const FILE: &str = "usage";
 
 /// After a failure nothing is stored for this long: a full disk is not asked thousands of times.
 const PASS_BY_FOR: Duration = Duration::from_secs(5);
+
+/// How long the count may be in use by others; one of them may be stopped.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A grain's share of the index, generously.
 const INDEX_BYTES_PER_GRAIN: u64 = 16;
@@ -47,6 +51,8 @@ pub(super) struct Ledger {
 struct State {
     /// Bytes taken from the count and not written yet.
     credit: u64,
+    /// Bytes written to files of a directory that was removed: no eviction ever frees them.
+    nameless: u64,
     passing_by_since: Option<Instant>,
 }
 
@@ -59,6 +65,16 @@ impl Ledger {
     /// Writing failed: nothing more for a while.
     pub(super) fn pass_by(&self) {
         self.lock().passing_by_since = Some(Instant::now());
+    }
+
+    /// Room for `bytes` in files that only this process still knows.
+    fn take_nameless(state: &mut State, bytes: u64, quota: u64) -> bool {
+        let sum = state.nameless.saturating_add(bytes);
+        if sum > quota {
+            return false;
+        }
+        state.nameless = sum;
+        true
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -93,8 +109,9 @@ impl Cache {
             None => {}
         }
         if state.credit < bytes {
-            let wanted = bytes.saturating_sub(state.credit).next_multiple_of(CHUNK);
-            if !self.take(wanted) {
+            // What is taken and not written never exceeds a chunk (and its part of the index).
+            let wanted = bytes.max(CHUNK).saturating_sub(state.credit);
+            if !self.take(wanted, &mut state) {
                 state.passing_by_since = Some(Instant::now());
                 return false;
             }
@@ -105,13 +122,17 @@ impl Cache {
     }
 
     /// Takes `bytes` from the count.
-    fn take(&self, bytes: u64) -> bool {
+    fn take(&self, bytes: u64, state: &mut State) -> bool {
         // Once as things stand, once after making room.
         for may_evict in [true, false] {
             let disk = self.0.disk();
             let keep_free = self.0.limits.keep_free_of(disk.size);
             let short = keep_free.saturating_add(bytes).saturating_sub(disk.free);
-            if short == 0 && self.0.count(bytes, self.0.limits.quota_of(disk.size)) {
+            let quota = self.0.limits.quota_of(disk.size);
+            if self.0.is_nameless() {
+                return short == 0 && Ledger::take_nameless(state, bytes, quota);
+            }
+            if short == 0 && self.0.count(bytes, quota) {
                 return true;
             }
             if may_evict && self.make_room(bytes, short).is_err() {
@@ -144,26 +165,10 @@ impl Directory {
         }
     }
 
-    /// Bytes that the blobs' files take on the disk.
-    pub(super) fn measure(&self) -> Result<u64, CacheError> {
-        let path = self.path.join(BLOBS);
-        let entries = match std::fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-            Err(source) => return Err(CacheError::Io { path, source }),
-        };
-        // Files that vanish meanwhile take nothing.
-        let bytes = entries
-            .filter_map(|entry| entry.ok()?.metadata().ok())
-            .map(|data| data.blocks().saturating_mul(512));
-        Ok(bytes.sum())
-    }
-
-    /// Adds `bytes` to the count unless that would exceed `quota`. Where there can be no count
-    /// there is no limit but the disk's.
+    /// Adds `bytes` to the count unless that would exceed `quota`.
     fn count(&self, bytes: u64, quota: u64) -> bool {
         let Some(file) = self.counter() else {
-            return true;
+            return false;
         };
         let used = self.counted(&file);
         let sum = used.saturating_add(bytes);
@@ -196,12 +201,21 @@ impl Directory {
         self.measure().unwrap_or(0)
     }
 
-    /// The counter's file, locked until it is dropped.
+    /// The counter's file, locked until it is dropped; `None` when it cannot be had now. On a file
+    /// system without locks it is not locked, and the count a rough one.
     fn counter(&self) -> Option<File> {
         let file = self
-            .open_file(".", FILE, OFlags::RDWR | OFlags::CREATE)
+            .open_own(".", FILE, OFlags::RDWR | OFlags::CREATE)
             .ok()?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive).ok()?;
-        Some(file)
+        let start = Instant::now();
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                Err(Errno::WOULDBLOCK) => return None,
+                Ok(()) | Err(_) => return Some(file),
+            }
+        }
     }
 }
