@@ -11,7 +11,7 @@ use skiff_cache::disk::Cache;
 use crate::child::{Job, Running, is_root};
 use crate::origin::{Origin, Random};
 
-const FIRST: u32 = 4242;
+const FIRST: u32 = 54_242;
 const SECOND: u32 = 65_534;
 const SIZE: u64 = 300_000;
 
