@@ -2,6 +2,7 @@
 //! more of them is fetched than is read.
 
 mod amount;
+mod files;
 mod registry;
 mod sources;
 

@@ -154,9 +154,10 @@ impl Fetch for FileOrigin {
             let left = usize::try_from(range.end.saturating_sub(at)).unwrap_or(usize::MAX);
             let wanted = buffer.len().min(left);
             let piece = buffer.get_mut(..wanted).unwrap_or_default();
-            self.file.read_exact_at(piece, at)?;
+            let read = self.file.read_exact_at(piece, at);
             // After the read, so that nothing new is taken for old.
             self.check_unchanged()?;
+            read?;
             self.requests.fetch_add(1, Ordering::Relaxed);
             self.bytes.fetch_add(wanted as u64, Ordering::Relaxed);
             sink(piece)?;

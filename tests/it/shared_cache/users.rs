@@ -8,9 +8,10 @@ use skiff_tests::command::Cmd;
 use skiff_tests::program;
 use skiff_tests::require;
 use skiff_tests::user::{User, ordinary, second};
-use skiff_tests::web::Place;
+use skiff_tests::web::{Content, Place, Server, Site};
 
 use super::{FILES, read_all, serve, wanted};
+use crate::remote::python_sif;
 
 /// The other user's launch, with a cache and a runtime directory of its choice.
 fn other(user: &User, place: &Place, cache: &Path, url: &str) -> Cmd {
@@ -148,4 +149,25 @@ fn a_shared_cache_is_read_by_all_and_written_by_one() {
     }
     std::fs::remove_dir_all(place.cache()).ok();
     read("a damaged shared cache");
+}
+
+/// Variables that lead to a directory which another user owns do not make it ours: he could have put
+/// anything there.
+#[test]
+fn a_directory_of_another_user_is_not_ours_whatever_a_variable_says() {
+    require!("caches of others"; Skiff, Apptainer, Fuse, UserNamespaces, Root);
+    let place = Place::new("planted");
+    let server = Server::start(Site::with(
+        "/a.sif",
+        Content::file(&python_sif()).expect("there"),
+    ));
+    let planted = place.folder.join("skiff");
+    std::fs::create_dir(&planted).expect("fresh");
+    std::os::unix::fs::chown(&planted, Some(65_533), Some(65_533)).expect("as root");
+    let mut cmd = place.exec(&server.url("/a.sif"), &["true"]);
+    cmd.env("SKIFF_CACHE_DIR", planted.to_str().expect("plain"));
+    let outcome = cmd.run().expect_success("without a cache");
+    let text = outcome.stderr_text();
+    assert!(text.contains("belongs to another user"), "{text}");
+    assert_eq!(std::fs::read_dir(&planted).expect("there").count(), 0);
 }

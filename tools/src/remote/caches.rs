@@ -1,16 +1,30 @@
 //! The caches of this node that images are looked for in.
 
 use std::path::PathBuf;
+use std::sync::Once;
 
 use skiff_cache::disk::{About, Blob, BlobKey, Cache, Limits};
 
 use crate::output;
 
+static WARNED: Once = Once::new();
+
 /// The user's own cache of this node; `None`, with a remark, when no directory can be used.
 pub fn own_cache() -> Option<Cache> {
     let opened = Cache::default_dir().and_then(|dir| Cache::open(&dir, Limits::from_env()));
     match opened {
-        Ok(cache) => Some(cache),
+        Ok(cache) if cache.is_writable() => Some(cache),
+        // What is in there could be anything: checksums do not stop whoever computes them.
+        Ok(cache) => {
+            WARNED.call_once(|| {
+                output::warning(format_args!(
+                    "cache directory {} belongs to another user and is not used; set \
+                     SKIFF_CACHE_DIR to a directory of yours",
+                    cache.dir().display()
+                ));
+            });
+            None
+        }
         Err(error) => {
             output::verbose(format_args!("no cache: {error}"));
             None
