@@ -26,7 +26,7 @@ fn a_far_file_is_read_through_the_cache() {
     Cmd::new("mksquashfs")
         .arg(&sif)
         .arg(&outer)
-        .args(["-noappend", "-no-progress", "-noD", "-noI", "-noF"])
+        .args(["-noappend", "-no-progress"])
         .run()
         .expect_success("mksquashfs");
     ordinary().own(&outer);
