@@ -221,28 +221,41 @@ impl Blob {
     pub fn fill(&self, range: Range<u64>, fetch: &dyn Fetch) -> io::Result<u64> {
         let store = &self.0.store();
         let mut fetched = 0_u64;
-        let mut from = store.grains_of(&range);
-        // Each part is asked for once: what cannot be stored is not asked for again.
-        while let Some(first) = store.missing(&store.bytes_of(&from)).into_iter().next() {
-            if !store.is_writable() {
-                return Err(full());
-            }
-            let Some(claim) = self.0.claims.try_claim(&first) else {
-                self.0.claims.wait();
-                continue;
-            };
-            let _lock = Lock::take(store, &claim.grains, self.0.cache.0.patience());
-            for part in store.missing(&store.bytes_of(&claim.grains)) {
-                let mut keep = Keep::new(self, store, &part);
-                let asked = store.bytes_of(&part);
-                let outcome = fetch.fetch(asked, &mut |bytes| keep.take(bytes));
-                fetched = fetched.saturating_add(keep.taken);
-                outcome.and_then(|()| keep.finish())?;
-                if keep.refused {
+        for mut extent in store.missing(&range) {
+            // Each part is asked for once: what cannot be stored is not asked for again.
+            while let Some(first) = store.missing(&store.bytes_of(&extent)).into_iter().next() {
+                if !store.is_writable() {
                     return Err(full());
                 }
+                let Some(claim) = self.0.claims.try_claim(&first) else {
+                    self.0.claims.wait();
+                    continue;
+                };
+                let _lock = Lock::take(store, &claim.grains, self.0.cache.0.patience());
+                fetched = fetched.saturating_add(self.fill_claimed(store, &claim.grains, fetch)?);
+                extent.start = claim.grains.end;
             }
-            from.start = claim.grains.end;
+        }
+        Ok(fetched)
+    }
+
+    /// Fetches what is still missing of `grains`, which are claimed.
+    fn fill_claimed(
+        &self,
+        store: &Arc<Store>,
+        grains: &Range<u64>,
+        fetch: &dyn Fetch,
+    ) -> io::Result<u64> {
+        let mut fetched = 0_u64;
+        for part in store.missing(&store.bytes_of(grains)) {
+            let mut keep = Keep::new(self, store, &part);
+            let asked = store.bytes_of(&part);
+            let outcome = fetch.fetch(asked, &mut |bytes| keep.take(bytes));
+            fetched = fetched.saturating_add(keep.taken);
+            outcome.and_then(|()| keep.finish())?;
+            if keep.refused {
+                return Err(full());
+            }
         }
         Ok(fetched)
     }

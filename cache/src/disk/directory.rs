@@ -315,6 +315,11 @@ impl Directory {
     fn make(&self, sub: &str) -> Result<(), CacheError> {
         let mode = if self.shared { 0o755 } else { 0o700 };
         match rustix::fs::mkdirat(&self.fd, sub, Mode::from_raw_mode(mode)) {
+            // As made, less the umask.
+            Ok(()) if self.shared => {
+                let mode = Mode::from_raw_mode(mode);
+                rustix::fs::chmodat(&self.fd, sub, mode, AtFlags::empty()).map_err(self.io(sub, ""))
+            }
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(self.io(sub, "")(errno)),
         }
@@ -343,6 +348,11 @@ impl Directory {
         let mode = Mode::from_raw_mode(stat.st_mode);
         if stat.st_uid != self.owner || mode.intersects(Mode::WGRP | Mode::WOTH) {
             return Err(Errno::PERM);
+        }
+        // The umask of whoever fills a shared cache is no reason for others not to read it.
+        if self.writable && self.shared && !mode.contains(Mode::RGRP | Mode::ROTH) {
+            // A disk that cannot be written has nothing new on it.
+            let _as_it_is = rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644));
         }
         Ok(file.into())
     }
@@ -380,10 +390,8 @@ impl Directory {
 
     /// Writes a small file beside its place and moves it there.
     pub(super) fn replace(&self, sub: &str, name: &str, content: &[u8]) -> Result<(), CacheError> {
-        let beside = format!(".{name}.{}.{}", std::process::id(), now_ms());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
         let failed = self.io(sub, name);
-        let mut file = self.open_own(sub, &beside, flags).map_err(&failed)?;
+        let (beside, mut file) = self.beside(sub, name).map_err(&failed)?;
         let full = |name: &str| format!("{sub}/{name}");
         let written = file
             .write_all(content)
@@ -407,6 +415,21 @@ impl Directory {
             let _leftover = self.delete(sub, &beside);
         }
         written
+    }
+
+    /// A new file for the next content of `name`. Other threads, and processes of other process
+    /// namespaces, may be about the same.
+    fn beside(&self, sub: &str, name: &str) -> Result<(String, File), Errno> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        loop {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let beside = format!(".{name}.{}.{}.{count}", std::process::id(), now_ms());
+            match self.open_own(sub, &beside, flags) {
+                Err(Errno::EXIST) => {}
+                opened => return opened.map(|file| (beside, file)),
+            }
+        }
     }
 
     pub(super) fn delete(&self, sub: &str, name: &str) -> Result<bool, CacheError> {

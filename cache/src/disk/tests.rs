@@ -366,6 +366,41 @@ fn notes() {
     assert_eq!(cache.note("tag", "a"), None);
 }
 
+#[test]
+fn notes_by_many_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), ROOMY);
+    std::thread::scope(|scope| {
+        for number in 0..4_u8 {
+            let cache = &cache;
+            scope.spawn(move || {
+                for _ in 0..500 {
+                    cache.put_note("tag", "a", &[number; 100]).unwrap();
+                    let found = cache.note("tag", "a").unwrap();
+                    assert_eq!(found, vec![found[0]; 100]);
+                }
+            });
+        }
+    });
+    let left = std::fs::read_dir(dir.path().join("notes")).unwrap().count();
+    assert_eq!(left, 1);
+}
+
+#[test]
+fn many_gaps_are_filled_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin::new(32 << 20);
+    let blob = blob(&open(dir.path(), ROOMY), "k", &origin);
+    for grain in (0..8192).step_by(2) {
+        blob.fill(grain * GRAIN..grain * GRAIN + 1, &origin)
+            .unwrap();
+    }
+    let before = origin.calls.load(Ordering::Relaxed);
+    blob.fill(0..32 << 20, &origin).unwrap();
+    assert_eq!(origin.calls.load(Ordering::Relaxed) - before, 4096);
+    assert!(blob.is_complete());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Read(usize, usize),
