@@ -36,7 +36,7 @@ const MEGABITS: u32 = 1000;
 /// What is started.
 const PROGRAM: [&str; 3] = ["python3", "-c", "import numpy; print(numpy.__name__)"];
 
-const START: &str = "exec and import numpy, 1 Gbit/s";
+const START: &str = "import numpy over 1 Gbit/s";
 const FIRST: &str = "skiff exec URL, first";
 const SECOND: &str = "skiff exec URL, second";
 const PULL: &str = "apptainer pull, exec";
