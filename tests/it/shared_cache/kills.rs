@@ -86,6 +86,24 @@ fn servers_die_while_they_fetch_and_evict() {
     );
 }
 
+/// Launches are killed while they look the image up and begin to fetch it.
+#[test]
+fn launches_die_while_they_begin() {
+    require!("killed launches"; Skiff, Apptainer, Fuse, UserNamespaces);
+    let (server, url) = serve();
+    server.set_latency(Duration::from_millis(10));
+    let place = Place::new("begin");
+    let mut random = Random::new(8);
+    for _ in 0..rounds("SKIFF_TEST_KILLS", 40) {
+        let mut child = place.exec(&url, &["python3", "-c", "import json"]).start();
+        std::thread::sleep(Duration::from_millis(random.below(200)));
+        skiff_tests::command::kill_group(&child);
+        child.wait().expect("it was started");
+    }
+    read_again(&place, &url);
+    place.wait_for_the_end();
+}
+
 fn read_again(place: &Place, url: &str) {
     let outcome = read_all(place, url).run().expect_success("afterwards");
     assert_eq!(outcome.stdout_text(), wanted());
