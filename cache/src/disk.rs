@@ -42,6 +42,7 @@ pub use evict::Freed;
 pub use key::BlobKey;
 pub use limits::{Limits, parse_size};
 pub use note::NoteLock;
+pub use places::DIRECTORY_VARIABLE;
 pub use usage::Usage;
 
 /// Unit of presence, in bytes.

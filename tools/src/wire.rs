@@ -4,6 +4,7 @@
 //! of the same program, keeps mounted for it.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,13 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use skiff_cache::disk::DIRECTORY_VARIABLE;
 use skiff_fs::format::squashfs::SquashfsOptions;
 use skiff_fs::fuse::connection;
 use skiff_fs::fuse::handler::{FileSystem, Owners, RootLayout};
 use skiff_fs::fuse::session;
 use skiff_fs::image::Image;
 use skiff_fs::remote::Observer;
-use skiff_fs::source::CachedSource;
+use skiff_fs::source::{CachedSource, placement};
 use skiff_fs::view::Point;
 use skiff_launcher::holder::client::{self, Target};
 use skiff_launcher::holder::control::{self, ServerControl};
@@ -78,6 +80,21 @@ impl Served {
         }
     }
 
+    /// Tells the server which cache directory is the user's: in the server's user namespace nobody
+    /// can see any more whom the directories above it belong to.
+    fn cache_variables(&self) -> Vec<(&'static str, OsString)> {
+        let is_far = match self {
+            Self::Here(image) => image.file().is_some_and(placement::is_far),
+            Self::Elsewhere(_) => true,
+        };
+        let cache = is_far.then(remote::own_cache).flatten();
+        // The server works in another directory.
+        let dir = cache.and_then(|cache| std::path::absolute(cache.dir()).ok());
+        dir.map(|dir| (DIRECTORY_VARIABLE, dir.into_os_string()))
+            .into_iter()
+            .collect()
+    }
+
     /// Opens it in a process that may have threads.
     fn open(&self) -> io::Result<Opened> {
         match self {
@@ -128,6 +145,7 @@ impl RootfsProvider for Provider<'_> {
             image,
             path: self.served.path(),
             program: PathBuf::from("/proc/self/exe"),
+            variables: self.served.cache_variables(),
         };
         Ok(client::join(&target, points)?)
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::directory::{Cache, CacheError};
 
 /// The user's own directory, used as it is.
-const DIRECTORY_VARIABLE: &str = "SKIFF_CACHE_DIR";
+pub const DIRECTORY_VARIABLE: &str = "SKIFF_CACHE_DIR";
 
 /// A directory that is filled for all users of the node.
 const SHARED_VARIABLE: &str = "SKIFF_SHARED_CACHE";

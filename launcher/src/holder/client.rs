@@ -1,5 +1,6 @@
 //! A launch's way to its image: join the holder, or start it.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -36,6 +37,8 @@ pub struct Target<'a> {
     pub path: &'a Path,
     /// The program to start as holder; called as `PROGRAM serve IMAGE`.
     pub program: PathBuf,
+    /// Variables for it beside those of this process: what only this one, on the host, can find out.
+    pub variables: Vec<(&'static str, OsString)>,
 }
 
 /// Gets a tree of `target` in which `points` exist, from its holder.
@@ -190,6 +193,7 @@ fn start(directory: &RuntimeDir, target: &Target<'_>, listener: &OwnedFd) -> io:
         .arg0("skiff")
         .arg(SERVE_COMMAND)
         .arg(target.path)
+        .envs(target.variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
