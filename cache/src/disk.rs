@@ -24,6 +24,7 @@ mod blob;
 mod claims;
 mod directory;
 mod evict;
+mod files;
 mod index;
 mod key;
 mod limits;
