@@ -19,6 +19,10 @@ pub trait Relief: fmt::Debug {
 }
 
 thread_local! {
+    /// Set while the calling thread must not have anything fetched.
+    static FORBIDDEN: Cell<bool> = const { Cell::new(false) };
+    /// Times that the calling thread had something fetched.
+    static FETCHES: Cell<u64> = const { Cell::new(0) };
     static RELIEF: RefCell<Option<Arc<dyn Relief>>> = const { RefCell::new(None) };
     /// Waits within a wait are part of it.
     static WAITING: Cell<bool> = const { Cell::new(false) };
@@ -27,6 +31,26 @@ thread_local! {
 /// Has `relief` told whenever the calling thread waits, from now on.
 pub fn install(relief: Arc<dyn Relief>) {
     RELIEF.set(Some(relief));
+}
+
+/// Runs `work`, in which nothing may be fetched: guesses about what is near cost no network.
+pub fn forbid<T>(work: impl FnOnce() -> T) -> T {
+    let before = FORBIDDEN.replace(true);
+    let result = work();
+    FORBIDDEN.set(before);
+    result
+}
+
+/// Says that the calling thread is about to have something fetched: `false` when it must not.
+pub fn may_fetch() -> bool {
+    let may = !FORBIDDEN.get();
+    FETCHES.set(FETCHES.get() + u64::from(may));
+    may
+}
+
+/// How often the calling thread has had something fetched so far.
+pub fn fetches() -> u64 {
+    FETCHES.get()
 }
 
 /// Runs `work`, which may take as long as a network does.
@@ -80,6 +104,15 @@ mod tests {
         fn come_back(&self) {
             self.away.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    #[test]
+    fn guesses_fetch_nothing() {
+        let before = fetches();
+        assert!(!forbid(may_fetch));
+        assert_eq!(fetches(), before);
+        assert!(may_fetch());
+        assert_eq!(fetches(), before + 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use rustix::io::Errno;
+use skiff_cache::waiting;
 
 use super::abi::{self, Request, opcode};
 use super::errno;
@@ -75,6 +76,8 @@ pub struct FileSystem {
 /// What a thread reuses from request to request.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
+    /// The last read had to wait for the network.
+    was_far: bool,
     body: Encoder,
     segments: Vec<Segment>,
 }
@@ -194,6 +197,7 @@ impl FileSystem {
                 scratch.segments.clear();
                 if let (Some((0, _)), Some(Node::Image(_, node))) =
                     (abi::read_range(request.body), Node::from_id(request.nodeid))
+                    && (scratch.was_far || !self.waits_for_network)
                 {
                     self.push.was_read(node);
                 }
@@ -358,6 +362,7 @@ impl FileSystem {
     }
 
     fn read(&self, request: &Request<'_>, scratch: &mut Scratch) -> Result<(), Failure> {
+        scratch.was_far = false;
         let (offset, size) = abi::read_range(request.body).ok_or(Errno::INVAL)?;
         match self.node(request.nodeid)? {
             Node::Image(_, node) => {
@@ -365,9 +370,14 @@ impl FileSystem {
                 if self.waits_for_network {
                     self.announce_rest(node, offset, u64::from(size));
                 }
+                let before = waiting::fetches();
                 self.tree
                     .read(node, offset, size as usize, &mut scratch.segments)?;
-                if offset == 0 && self.waits_for_network {
+                scratch.was_far = waiting::fetches() > before;
+                if scratch.was_far {
+                    self.readahead.was_cold(node);
+                }
+                if offset == 0 && scratch.was_far {
                     for range in programs::likely_reads(&scratch.segments) {
                         let len = range.end.saturating_sub(range.start);
                         self.tree.announce(node, range.start, len);

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use skiff_cache::waiting;
+
 use crate::tree::{NodeRef, Tree};
 
 /// Streams told apart; a power of two. More readers than this only lose some guesses.
@@ -43,6 +45,9 @@ struct Stream {
     /// As `window` and `scheduled`, for what is asked of a network.
     far_window: u64,
     announced: u64,
+    /// A read of it had to wait for the network: only then is more of it asked for. Who reads what is
+    /// here gets nothing fetched by guesses.
+    cold: bool,
 }
 
 impl Stream {
@@ -68,6 +73,7 @@ struct Job {
     node: NodeRef,
     offset: u64,
     len: u64,
+    may_fetch: bool,
 }
 
 #[derive(Debug, Default)]
@@ -115,8 +121,7 @@ impl ReadAhead {
         if !self.enabled && self.far.is_none() {
             return;
         }
-        let slot = (node.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize % SLOTS;
-        let Some(slot) = self.streams.get(slot) else {
+        let Some(slot) = self.slot(node) else {
             return;
         };
         // A held lock means another read of the same stream is being noted: its guess is as good.
@@ -125,6 +130,7 @@ impl ReadAhead {
         };
         let end = offset.saturating_add(len);
         let mut far = 0..0;
+        let cold;
         let (from, until) = match *stream {
             Some(ref mut known) if known.node == node && is_next(known.next, offset) => {
                 known.window = (known.window * 2).clamp(FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES);
@@ -132,7 +138,8 @@ impl ReadAhead {
                 let until = known.next.saturating_add(known.window) / self.block * self.block;
                 let from = known.scheduled.max(end.next_multiple_of(self.block));
                 known.scheduled = known.scheduled.max(until);
-                if self.far.is_some() {
+                cold = known.cold;
+                if self.far.is_some() && cold {
                     far = known.announce(end, self.block);
                 }
                 (from, until)
@@ -150,6 +157,7 @@ impl ReadAhead {
                     scheduled: 0,
                     far_window: 0,
                     announced: 0,
+                    cold: false,
                 });
                 return;
             }
@@ -159,22 +167,38 @@ impl ReadAhead {
             tree.announce(node, far.start, far.end.saturating_sub(far.start));
         }
         if from < until && self.enabled {
-            self.enqueue(node, from, until);
+            self.enqueue(node, from..until, cold || self.far.is_none());
         }
     }
 
-    fn enqueue(&self, node: NodeRef, from: u64, until: u64) {
+    /// Notes that a read of `node` had to wait for the network.
+    pub(crate) fn was_cold(&self, node: NodeRef) {
+        if let Some(mut stream) = self.slot(node).and_then(|slot| slot.try_lock().ok())
+            && let Some(known) = stream.as_mut().filter(|known| known.node == node)
+        {
+            known.cold = true;
+        }
+    }
+
+    fn slot(&self, node: NodeRef) -> Option<&Mutex<Option<Stream>>> {
+        let slot = (node.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize % SLOTS;
+        self.streams.get(slot)
+    }
+
+    fn enqueue(&self, node: NodeRef, range: Range<u64>, may_fetch: bool) {
         let mut jobs = self
             .queue
             .jobs
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut offset = from;
+        let Range { start, end: until } = range;
+        let mut offset = start;
         while offset < until && jobs.len() < MAX_QUEUED {
             jobs.push_back(Job {
                 node,
                 offset,
                 len: self.block.min(until - offset),
+                may_fetch,
             });
             self.queue.arrived.notify_one();
             offset += self.block;
@@ -202,6 +226,11 @@ fn decode(queue: &Queue, tree: &dyn Tree) {
             }
         };
         drop(jobs);
-        tree.prefetch(job.node, job.offset, job.len);
+        let decode = || tree.prefetch(job.node, job.offset, job.len);
+        if job.may_fetch {
+            decode();
+        } else {
+            waiting::forbid(decode);
+        }
     }
 }

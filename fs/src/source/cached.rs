@@ -298,6 +298,9 @@ impl Source for CachedSource {
                 return Ok(wanted);
             }
         }
+        if !waiting::may_fetch() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let start = Instant::now();
         waiting::wait(|| self.read_far(buf, offset, window))?;
