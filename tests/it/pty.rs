@@ -76,8 +76,11 @@ fn interrupt_leaves_the_shell(program: &Program) {
         .expect("the sleep was interrupted");
     // At the prompt it only drops the line. Typed earlier it would be the terminal's to handle.
     terminal.until("Apptainer> ").expect("another prompt");
+    // The prompt shows a moment before the shell takes the terminal over.
+    std::thread::sleep(std::time::Duration::from_millis(700));
     terminal.send("half a line").expect("typed");
     terminal.until("half a line").expect("taken by the shell");
+    std::thread::sleep(std::time::Duration::from_millis(300));
     terminal.send("\x03").expect("typed");
     terminal.until("Apptainer> ").expect("a fresh line");
     terminal.send("exit 3\n").expect("typed");

@@ -84,7 +84,7 @@ pub fn locate_here(
     options: &RemoteOptions,
     uncached: bool,
 ) -> anyhow::Result<RemoteImage> {
-    let progress = Progress::start(&reference.to_string());
+    let progress = Progress::start(&reference.name());
     let observer: Arc<dyn Observer> = progress.clone();
     let cache = own_cache();
     let found = pins::resolve(cache.as_ref(), reference, options, &observer);

@@ -162,8 +162,9 @@ impl CachedSource {
         let Some(own) = &self.own else {
             return;
         };
-        if own.about().digest.is_none()
-            || own.state() != State::Unverified
+        let can_be_compared = |digest: &String| digest.starts_with("sha256:");
+        if !own.about().digest.as_ref().is_some_and(can_be_compared)
+            || matches!(own.state(), State::Verified | State::Mismatch)
             || !own.is_complete()
             || self.verified.swap(true, Ordering::AcqRel)
         {
@@ -184,6 +185,15 @@ impl CachedSource {
             }
             // Parts were evicted meanwhile: another time.
             Ok(None) | Err(_) => self.verified.store(false, Ordering::Release),
+        }
+    }
+
+    /// Has the whole compared with its digest by another thread, if this was the last part of it.
+    fn verify_soon(&self) {
+        let is_open = !self.verified.load(Ordering::Acquire);
+        if is_open && self.own.as_ref().is_some_and(Blob::is_complete) {
+            // There is nothing to fetch; what follows a fetch is what matters.
+            self.ahead.queue(0..1, &self.me);
         }
     }
 
@@ -304,6 +314,7 @@ impl Source for CachedSource {
         self.misses.fetch_add(1, Ordering::Relaxed);
         let start = Instant::now();
         waiting::wait(|| self.read_far(buf, offset, window))?;
+        self.verify_soon();
         self.latencies.note(start);
         Ok(wanted)
     }

@@ -58,7 +58,8 @@ impl RemoteArgs {
         options.no_https |= self.no_https || self.nohttps;
         options.offline |= self.offline;
         if let Some(path) = &self.authfile {
-            options.authfile = Some(path.clone());
+            // The server works in another directory.
+            options.authfile = Some(std::path::absolute(path)?);
         }
         if self.docker_username.is_some() {
             options.username.clone_from(&self.docker_username);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Once;
 
-use skiff_cache::disk::{About, Blob, BlobKey, Cache, Limits};
+use skiff_cache::disk::{About, Blob, BlobKey, Cache, Limits, State};
 
 use crate::output;
 
@@ -44,13 +44,27 @@ pub fn shared_cache() -> Option<Cache> {
     }
 }
 
+/// Whether a blob was not found to be something else than its digest says.
+fn is_believed(blob: &Blob) -> bool {
+    blob.state() != State::Mismatch
+}
+
 /// Where the bytes under `key` are looked for: the shared cache's blob and the own one.
 pub(super) fn blobs(key: &BlobKey, about: &About, uncached: bool) -> (Option<Blob>, Option<Blob>) {
-    let shared = shared_cache().and_then(|cache| cache.find(key));
+    let shared = shared_cache()
+        .and_then(|cache| cache.find(key))
+        .filter(is_believed);
     let own = if uncached {
         temporary_blob(key, about)
     } else {
-        own_cache().and_then(|cache| cache.blob(key, about).ok())
+        own_cache().and_then(|cache| {
+            let blob = cache.blob(key, about).ok()?;
+            if is_believed(&blob) {
+                return Some(blob);
+            }
+            blob.discard();
+            cache.blob(key, about).ok().filter(is_believed)
+        })
     };
     (shared, own)
 }

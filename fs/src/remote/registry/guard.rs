@@ -109,8 +109,10 @@ impl Guard {
         wait: Duration,
     ) -> Result<(), Failure> {
         let mut state = self.state.lock().await;
-        if state.pass.as_ref().map(|pass| &pass.header) != sent {
-            // Somebody else has something newer already.
+        let is_newer = |pass: &Pass| Some(&pass.header) != sent;
+        if state.pass.as_ref().is_some_and(is_newer) {
+            // Somebody else has something newer already. Nothing is not newer: whoever was to fetch
+            // it has failed.
             return Ok(());
         }
         let Some(challenge) = Challenge::of(reply.headers()) else {
