@@ -1,8 +1,18 @@
 //! What the user wants, resolved from flags and variables: plain data, no I/O.
 
+pub mod gpu;
+pub mod identity;
+pub mod limits;
+pub mod writing;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+use gpu::GpuWish;
+use identity::IdentityWish;
+use limits::LimitsWish;
+use writing::WritingWish;
 
 /// Which program of the image is started.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -160,4 +170,12 @@ pub struct LaunchRequest {
     pub shell: Option<PathBuf>,
     /// SCIF app.
     pub app: Option<String>,
+    /// Writing to the root.
+    pub writing: WritingWish,
+    /// Ids and privileges.
+    pub identity: IdentityWish,
+    /// GPUs.
+    pub gpu: GpuWish,
+    /// Limits and networks.
+    pub limits: LimitsWish,
 }

@@ -349,6 +349,10 @@ fn child_launch(
         no_umask: false,
         shell: None,
         app: None,
+        writing: Default::default(),
+        identity: Default::default(),
+        gpu: Default::default(),
+        limits: Default::default(),
     };
     while let Some(option) = arguments.next().filter(|option| option != "--") {
         let mut value = || arguments.next().unwrap();

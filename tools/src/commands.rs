@@ -27,7 +27,7 @@ use crate::cli::verb::{Arity, Run, Verb, call};
 use crate::cli::warm::WarmArgs;
 use clap::Args;
 
-const EMPTY: Verb = Verb {
+pub(crate) const EMPTY: Verb = Verb {
     name: "",
     about: "",
     usage: "",

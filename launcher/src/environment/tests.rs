@@ -40,6 +40,10 @@ fn request(host: &[(&str, &str)]) -> LaunchRequest {
         no_umask: false,
         shell: None,
         app: None,
+        writing: Default::default(),
+        identity: Default::default(),
+        gpu: Default::default(),
+        limits: Default::default(),
     }
 }
 

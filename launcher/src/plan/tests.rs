@@ -96,6 +96,10 @@ fn request() -> LaunchRequest {
         no_umask: false,
         shell: None,
         app: None,
+        writing: Default::default(),
+        identity: Default::default(),
+        gpu: Default::default(),
+        limits: Default::default(),
     }
 }
 

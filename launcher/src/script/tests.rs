@@ -58,6 +58,10 @@ fn request(action: Action) -> LaunchRequest {
         no_umask: false,
         shell: None,
         app: None,
+        writing: Default::default(),
+        identity: Default::default(),
+        gpu: Default::default(),
+        limits: Default::default(),
     }
 }
 

@@ -1,9 +1,19 @@
 //! Arguments of `exec`, `run`, `shell` and `test`.
 
+pub mod gpu;
+pub mod identity;
+pub mod limits;
+pub mod writing;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+
+use self::gpu::GpuArgs;
+use self::identity::IdentityArgs;
+use self::limits::LimitsArgs;
+use self::writing::WritingArgs;
 
 use super::accepted::OtherFlags;
 use super::remote::RemoteArgs;
@@ -130,6 +140,18 @@ pub struct ActionArgs {
     /// Namespaces.
     #[command(flatten)]
     pub namespaces: NamespaceArgs,
+    /// Writing to the root.
+    #[command(flatten)]
+    pub writing: WritingArgs,
+    /// Ids and privileges.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+    /// GPUs.
+    #[command(flatten)]
+    pub gpu: GpuArgs,
+    /// Limits and networks.
+    #[command(flatten)]
+    pub limits: LimitsArgs,
     /// Registries.
     #[command(flatten)]
     pub remote: RemoteArgs,

@@ -1,5 +1,10 @@
 //! Flags and environment become a [`LaunchRequest`].
 
+mod gpu;
+mod identity;
+mod limits;
+mod writing;
+
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -66,6 +71,10 @@ pub fn build(wish: &Launch<'_>, image: ImageRequest) -> anyhow::Result<LaunchReq
         no_umask: options.environment.no_umask,
         shell: wish.shell.clone().filter(is_set),
         app: options.mounts.app.clone().filter(|name| !name.is_empty()),
+        writing: writing::build(&options.writing)?,
+        identity: identity::build(&options.identity)?,
+        gpu: gpu::build(&options.gpu)?,
+        limits: limits::build(&options.limits)?,
     })
 }
 
