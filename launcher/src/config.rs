@@ -1,8 +1,17 @@
 //! The administrator's configuration, in the syntax of `apptainer.conf` (compat reference,
-//! section 3): `key = value` lines, `#` comments, list keys repeated or separated by commas.
+//! section 3), so that an existing file can be used as it is.
 //!
-//! Directives that concern set-user-id mode, networks or tools are accepted and ignored here, so
-//! that an existing file can be used as it is.
+//! ```text
+//! capabilities capability.json, which lies beside it
+//! directives   every directive: values, default, what it does here
+//! parse        text → raw values → Config
+//! write        one directive of a text changed, the rest as it was
+//! ```
+
+pub mod capabilities;
+pub mod directives;
+pub mod parse;
+pub mod write;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +31,18 @@ pub enum DevWish {
     No,
     /// A small one of its own.
     Minimal,
+}
+
+/// What root keeps in a container.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RootCapabilities {
+    /// All that it has.
+    #[default]
+    Full,
+    /// What `capability.json` gives it.
+    File,
+    /// Nothing.
+    No,
 }
 
 /// What the administrator allows and prescribes.
@@ -59,12 +80,24 @@ pub struct Config {
     pub bind_paths: Vec<(PathBuf, PathBuf)>,
     /// `user bind control`.
     pub user_bind_control: bool,
+    /// `enable fusemount`.
+    pub enable_fusemount: bool,
     /// `enable overlay` (`try` and `driver` count as yes).
     pub enable_overlay: bool,
+    /// `enable overlay = driver`: never the kernel's overlayfs.
+    pub overlay_driver: bool,
     /// `mount slave`.
     pub mount_slave: bool,
-    /// `sessiondir max size`, in MiB.
+    /// `sessiondir max size`, in MiB; 0 is no limit.
     pub session_size_mib: u64,
+    /// `memory fs type = ramfs`.
+    pub ramfs: bool,
+    /// `limit container owners`: names.
+    pub limit_owners: Vec<String>,
+    /// `limit container groups`: names.
+    pub limit_groups: Vec<String>,
+    /// `limit container paths`.
+    pub limit_paths: Vec<PathBuf>,
     /// `allow container sif`.
     pub allow_sif: bool,
     /// `allow container squashfs`.
@@ -75,6 +108,26 @@ pub struct Config {
     pub allow_dir: bool,
     /// `allow container encrypted`.
     pub allow_encrypted: bool,
+    /// `allow net users`: names.
+    pub net_users: Vec<String>,
+    /// `allow net groups`: names.
+    pub net_groups: Vec<String>,
+    /// `allow net networks`.
+    pub net_networks: Vec<String>,
+    /// `allow netns paths`.
+    pub netns_paths: Vec<PathBuf>,
+    /// `always use nv`.
+    pub always_nv: bool,
+    /// `use nvidia-container-cli`.
+    pub nvidia_container_cli: bool,
+    /// `always use rocm`.
+    pub always_rocm: bool,
+    /// `root default capabilities`.
+    pub root_capabilities: RootCapabilities,
+    /// `systemd cgroups`.
+    pub systemd_cgroups: bool,
+    /// Directives of the file that say something and change nothing.
+    pub unheeded: Vec<&'static directives::Directive>,
 }
 
 impl Default for Config {
@@ -97,14 +150,30 @@ impl Default for Config {
             mount_hostfs: false,
             bind_paths: vec![same("/etc/localtime"), same("/etc/hosts")],
             user_bind_control: true,
+            enable_fusemount: true,
             enable_overlay: true,
+            overlay_driver: false,
             mount_slave: true,
             session_size_mib: 64,
+            ramfs: false,
+            limit_owners: Vec::new(),
+            limit_groups: Vec::new(),
+            limit_paths: Vec::new(),
             allow_sif: true,
             allow_squashfs: true,
             allow_extfs: true,
             allow_dir: true,
             allow_encrypted: true,
+            net_users: Vec::new(),
+            net_groups: Vec::new(),
+            net_networks: Vec::new(),
+            netns_paths: Vec::new(),
+            always_nv: false,
+            nvidia_container_cli: false,
+            always_rocm: false,
+            root_capabilities: RootCapabilities::Full,
+            systemd_cgroups: true,
+            unheeded: Vec::new(),
         }
     }
 }
@@ -137,138 +206,27 @@ impl Config {
         Ok(Self::default())
     }
 
+    /// The file that [`Config::find`] would read.
+    pub fn path() -> Option<&'static Path> {
+        SEARCH.map(Path::new).into_iter().find(|path| path.exists())
+    }
+
     /// Parses the text of a configuration; `path` is for messages.
     ///
     /// # Errors
     /// A directive has an impossible value.
     pub fn parse(text: &str, path: &Path) -> Result<Self, LaunchError> {
-        let mut config = Self::default();
-        let mut bind_paths = None::<Vec<_>>;
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.starts_with('#') {
-                continue;
-            }
-            let Some((key, value)) = line.split_once('=') else {
-                continue;
-            };
-            let (key, value) = (key.trim(), value.trim());
-            let wrong = || LaunchError::ConfigValue {
-                path: path.to_owned(),
-                line: index + 1,
-                key: key.to_owned(),
-                value: value.to_owned(),
-            };
-            if let Some(field) = config.flag(key) {
-                *field = yes_or_no(value).ok_or_else(wrong)?;
-                continue;
-            }
-            match key {
-                "mount dev" => {
-                    config.mount_dev = match value {
-                        "minimal" => DevWish::Minimal,
-                        _ if yes_or_no(value).ok_or_else(wrong)? => DevWish::Yes,
-                        _ => DevWish::No,
-                    };
-                }
-                "enable overlay" => {
-                    config.enable_overlay =
-                        matches!(value, "try" | "driver") || yes_or_no(value).ok_or_else(wrong)?;
-                }
-                "sessiondir max size" => {
-                    config.session_size_mib = value.parse().map_err(|_| wrong())?;
-                }
-                "bind path" => {
-                    let list = bind_paths.get_or_insert_default();
-                    list.extend(value.split(',').map(str::trim).filter_map(bind_path));
-                }
-                _ => {}
-            }
-        }
-        if let Some(list) = bind_paths {
-            config.bind_paths = list;
-        }
-        Ok(config)
-    }
-
-    /// The field behind a directive that is yes or no.
-    fn flag(&mut self, key: &str) -> Option<&mut bool> {
-        Some(match key {
-            "allow user ns" => &mut self.allow_user_ns,
-            "allow pid ns" => &mut self.allow_pid_ns,
-            "allow ipc ns" => &mut self.allow_ipc_ns,
-            "allow uts ns" => &mut self.allow_uts_ns,
-            "config passwd" => &mut self.config_passwd,
-            "config group" => &mut self.config_group,
-            "config resolv_conf" => &mut self.config_resolv_conf,
-            "mount proc" => &mut self.mount_proc,
-            "mount sys" => &mut self.mount_sys,
-            "mount devpts" => &mut self.mount_devpts,
-            "mount home" => &mut self.mount_home,
-            "mount tmp" => &mut self.mount_tmp,
-            "mount hostfs" => &mut self.mount_hostfs,
-            "user bind control" => &mut self.user_bind_control,
-            "mount slave" => &mut self.mount_slave,
-            "allow container sif" => &mut self.allow_sif,
-            "allow container squashfs" => &mut self.allow_squashfs,
-            "allow container extfs" => &mut self.allow_extfs,
-            "allow container dir" => &mut self.allow_dir,
-            "allow container encrypted" => &mut self.allow_encrypted,
-            _ => return None,
+        parse::config(&parse::Directives::read(text)).map_err(|reason| LaunchError::ConfigValue {
+            path: path.to_owned(),
+            reason,
         })
     }
-}
 
-fn yes_or_no(value: &str) -> Option<bool> {
-    match value {
-        "yes" => Some(true),
-        "no" => Some(false),
-        _ => None,
-    }
-}
-
-/// `src[:dst]`; an empty item is nothing.
-fn bind_path(text: &str) -> Option<(PathBuf, PathBuf)> {
-    let (source, destination) = text.split_once(':').unwrap_or((text, text));
-    (!source.is_empty()).then(|| (PathBuf::from(source), PathBuf::from(destination)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Config, LaunchError> {
-        Config::parse(text, Path::new("x.conf"))
-    }
-
-    #[test]
-    fn an_empty_file_is_the_defaults() {
-        assert_eq!(
-            parse("# nothing\n\nmount home=").map_err(|e| e.to_string()),
-            Err("x.conf: line 3: \"mount home\" cannot be \"\"".to_owned())
-        );
-        assert_eq!(parse("# nothing\n").unwrap(), Config::default());
-    }
-
-    #[test]
-    fn values_replace_defaults() {
-        let config = parse(
-            "mount home = no\nmount dev = minimal\nenable overlay = try\nsessiondir max size = 16\n\
-             bind path = /etc/hosts, /opt/site:/opt\nbind path = /etc/localtime\nunknown = 1\n",
-        )
-        .unwrap();
-        assert!(!config.mount_home);
-        assert!(config.enable_overlay);
-        assert_eq!(config.mount_dev, DevWish::Minimal);
-        assert_eq!(config.session_size_mib, 16);
-        let pair = |a: &str, b: &str| (PathBuf::from(a), PathBuf::from(b));
-        assert_eq!(
-            config.bind_paths,
-            [
-                pair("/etc/hosts", "/etc/hosts"),
-                pair("/opt/site", "/opt"),
-                pair("/etc/localtime", "/etc/localtime")
-            ]
-        );
+    /// For building containers: nothing of the host is bound.
+    pub fn for_building(&mut self) {
+        self.bind_paths.clear();
+        self.config_resolv_conf = false;
+        self.mount_home = false;
+        self.mount_devpts = false;
     }
 }

@@ -17,7 +17,7 @@ pub enum LaunchError {
     #[error("/ as sandbox is not authorized")]
     RootAsSandbox,
     /// A configuration file exists but cannot be read.
-    #[error("while reading configuration file {}", path.display())]
+    #[error("While initializing: couldn't parse configuration file {0}: {1}", path.display(), unreadable(path, source))]
     Config {
         /// The file.
         path: PathBuf,
@@ -25,24 +25,27 @@ pub enum LaunchError {
         #[source]
         source: io::Error,
     },
-    /// A configuration file has a value that the key cannot take.
-    #[error("{}: line {line}: {key:?} cannot be {value:?}", path.display())]
+    /// A configuration file has a value that the directive cannot take.
+    #[error("While initializing: couldn't parse configuration file {}: {reason}", path.display())]
     ConfigValue {
         /// The file.
         path: PathBuf,
-        /// Line, counted from 1.
-        line: usize,
-        /// The directive.
-        key: String,
-        /// What was written.
-        value: String,
+        /// Which directive, and what it can be.
+        reason: String,
     },
-    /// The administrator has turned off what the user asked for.
-    #[error("{what} not allowed by configuration")]
-    NotAllowed {
-        /// What was asked for.
-        what: &'static str,
-    },
+    /// The administrator has turned off what nothing can be run without.
+    #[error(
+        "Unprivileged installation found, user namepace needed but not allowed by configuration."
+    )]
+    NoUserNamespaces,
+    /// The administrator does not let this image be run.
+    #[error("{0}")]
+    Refused(String),
+    /// `--home`, where users may not choose what is bound.
+    #[error(
+        "container creation failed: not mounting user requested home: user bind control is disallowed"
+    )]
+    HomeRefused,
     /// A destination that is not absolute.
     #[error("container creation failed: unable to add {} to mount list: destination must be an absolute path", source_path.display())]
     RelativeDestination {
@@ -176,6 +179,15 @@ pub enum LaunchError {
     /// The image's scripts failed or the program was not found.
     #[error(transparent)]
     Script(#[from] ScriptError),
+}
+
+/// Why a configuration file cannot be read, in the words of Go.
+fn unreadable(path: &std::path::Path, error: &io::Error) -> String {
+    let path = path.display();
+    if error.kind() == io::ErrorKind::IsADirectory {
+        return format!("while parsing data: while reading data: read {path}: is a directory");
+    }
+    format!("open {path}: {}", reason(error))
 }
 
 /// The C library's text for an error number, in lower case as Apptainer prints it.

@@ -6,6 +6,8 @@
 //!                            RootfsProvider hands over the mounted tree
 //! ```
 
+pub mod accounts;
+pub mod admission;
 pub mod config;
 pub mod environment;
 pub mod error;

@@ -49,6 +49,8 @@ pub struct LaunchPlan {
     pub hostname: Option<String>,
     /// Limit of the session tmpfs.
     pub session_size_mib: u64,
+    /// ramfs instead of tmpfs, which has no limit.
+    pub ramfs: bool,
     /// Mounts that the host makes later appear in the container.
     pub slave: bool,
     /// Places that the root must have.
@@ -128,11 +130,6 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
         RootKind::Sandbox if request.image.path == Path::new("/") => {
             return Err(LaunchError::RootAsSandbox);
         }
-        RootKind::Sandbox if !config.allow_dir => {
-            return Err(LaunchError::NotAllowed {
-                what: "running a sandbox image is",
-            });
-        }
         RootKind::Sandbox => RootPlan::Sandbox {
             overlay: config.enable_overlay,
         },
@@ -170,6 +167,7 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
         hostname: request.hostname.clone().filter(|_| namespaces.uts),
         namespaces,
         session_size_mib: config.session_size_mib,
+        ramfs: config.ramfs,
         slave: config.mount_slave,
         bind_points,
         mounts,

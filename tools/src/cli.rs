@@ -28,6 +28,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args as _, Command};
+use skiff_launcher::config::Config;
 
 use crate::commands;
 use crate::exit::{CommandError, ExitStatus};
@@ -45,6 +46,8 @@ pub struct Context {
     pub environment: Vec<(OsString, OsString)>,
     /// `--config`.
     pub config: Option<PathBuf>,
+    /// `--build-config`.
+    pub build_config: bool,
 }
 
 /// Flags before the verb.
@@ -105,6 +108,7 @@ pub fn run(invocation: &Invocation, environment: Vec<(OsString, OsString)>) -> E
         personality: invocation.personality,
         environment,
         config: None,
+        build_config: false,
     };
     match interpret(context, &invocation.arguments) {
         Ok(status) | Err(Stop::Done(status)) => status,
@@ -130,6 +134,7 @@ fn interpret(mut context: Context, arguments: &[OsString]) -> Result<ExitStatus,
     if globals.version {
         return print(&format!("{program} version {}\n", personality.version()));
     }
+    checked_config(&globals)?;
     let words = std::mem::take(&mut globals.words);
     let Some((first, rest)) = words.split_first() else {
         print(&help::verbs(personality))?;
@@ -148,6 +153,7 @@ fn interpret(mut context: Context, arguments: &[OsString]) -> Result<ExitStatus,
         globals = read::<GlobalArgs>(&matches)?;
     }
     context.config = checked_config(&globals)?;
+    context.build_config = globals.build_config;
     let mut path = vec![verb.name];
     match descend(personality, verb, rest, &mut path)? {
         // What the environment says about loudness counts from here on: its remarks about other
@@ -159,18 +165,15 @@ fn interpret(mut context: Context, arguments: &[OsString]) -> Result<ExitStatus,
     }
 }
 
-/// The configuration file, if one is named; it must be readable whatever the verb.
+/// The configuration file, if one is named; it must be a valid one whatever the verb.
 fn checked_config(globals: &GlobalArgs) -> Result<Option<PathBuf>, Stop> {
     let Some(file) = globals.config.as_ref().filter(|file| !file.is_empty()) else {
         return Ok(None);
     };
-    match std::fs::File::open(file) {
-        Ok(_) => Ok(Some(PathBuf::from(file))),
-        Err(error) => Err(Stop::Fatal(format!(
-            "While initializing: couldn't parse configuration file {}: open {0}: {}",
-            file.display(),
-            crate::text::os_error(&error),
-        ))),
+    let file = PathBuf::from(file);
+    match Config::read(&file) {
+        Ok(_) => Ok(Some(file)),
+        Err(error) => Err(Stop::Fatal(error.to_string())),
     }
 }
 

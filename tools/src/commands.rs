@@ -4,7 +4,9 @@
 pub mod action;
 pub mod buildcfg;
 pub mod cache;
+pub mod capability;
 pub mod completion;
+pub mod config;
 pub mod demo;
 pub mod doctor;
 pub(crate) mod elf;
@@ -15,6 +17,7 @@ pub mod run_help;
 pub mod serve;
 pub mod sif;
 pub mod stats;
+pub mod unsupported;
 pub mod version;
 pub mod warm;
 
@@ -74,6 +77,25 @@ in $TMPDIR, /local, /scratch/local, /var/tmp or /tmp.",
         ..EMPTY
     },
     Verb {
+        name: "capability",
+        about: "Manage Linux capabilities for users and groups",
+        usage: "<command>",
+        description: "\
+Capabilities are parts of root's power. Giving one to somebody who should not be
+root on this machine is hardly ever a good idea; add and drop need root.",
+        augment: WordArgs::augment_args,
+        children: capability::VERBS,
+        needs_child: true,
+        ..EMPTY
+    },
+    Verb {
+        name: "checkpoint",
+        about: "Manage container checkpoint state (not supported)",
+        augment: WordArgs::augment_args,
+        children: unsupported::CHECKPOINT_VERBS,
+        ..EMPTY
+    },
+    Verb {
         name: "completion",
         about: "Generate the autocompletion script for a shell",
         usage: "<bash|zsh|fish>",
@@ -81,6 +103,13 @@ in $TMPDIR, /local, /scratch/local, /var/tmp or /tmp.",
         augment: WordArgs::augment_args,
         run: |matches, context| call(matches, context, completion::run),
         examples: &["completion bash > ~/.local/share/bash-completion/completions/apptainer"],
+        ..EMPTY
+    },
+    Verb {
+        name: "config",
+        about: "Show and change the configuration",
+        augment: WordArgs::augment_args,
+        children: config::VERBS,
         ..EMPTY
     },
     Verb {
@@ -131,6 +160,22 @@ Labels, environment, scripts and applications of an image, as text or JSON.",
         arity: Arity::Exactly(2),
         augment: mount::MountArgs::augment_args,
         run: |matches, context| call(matches, context, mount::mount),
+        ..EMPTY
+    },
+    Verb {
+        name: "oci",
+        about: "Manage OCI containers (not supported)",
+        augment: WordArgs::augment_args,
+        children: unsupported::OCI_VERBS,
+        ..EMPTY
+    },
+    Verb {
+        name: "plugin",
+        about: "Manage plugins of Apptainer (not supported)",
+        usage: "[plugin options...] <command>",
+        augment: WordArgs::augment_args,
+        children: unsupported::PLUGIN_VERBS,
+        needs_child: true,
         ..EMPTY
     },
     Verb {

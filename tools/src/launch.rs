@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use skiff_launcher::Level;
 use skiff_launcher::config::Config;
+use skiff_launcher::config::directives::Effect;
 use skiff_launcher::environment;
 use skiff_launcher::host::{HostFacts, RealPaths};
 use skiff_launcher::plan::{LaunchPlan, PlanInputs, plan};
@@ -49,12 +50,10 @@ pub struct Launch<'a> {
 /// One line that says what kept the program from starting.
 pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
     let found = image::find(wish.image, &wish.options.remote, wish.context)?;
-    let request = request::build(wish, found.request)?;
-    let config = match &wish.context.config {
-        Some(path) => Config::read(path)?,
-        None => Config::find()?,
-    };
+    let config = configuration(wish.context)?;
     let facts = HostFacts::probe(&config);
+    found.admit(&config, &facts)?;
+    let request = request::build(wish, found.request)?;
     let files = environment::read_files(&request.environment.files)?;
     request::check_network(&wish.options.namespaces)?;
     let inputs = PlanInputs {
@@ -77,6 +76,29 @@ pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
         provider,
         &mut report,
     )?))
+}
+
+/// The configuration in force.
+///
+/// # Errors
+/// A file that cannot be read, or a directive with an impossible value.
+pub fn configuration(context: &Context) -> anyhow::Result<Config> {
+    let mut config = match &context.config {
+        Some(path) => Config::read(path)?,
+        None => Config::find()?,
+    };
+    if context.build_config {
+        config.for_building();
+    }
+    for directive in &config.unheeded {
+        if let Effect::None(why) = directive.effect {
+            output::debug(format_args!(
+                "The directive {:?} of the configuration has no effect: {why}",
+                directive.name
+            ));
+        }
+    }
+    Ok(config)
 }
 
 /// `--dry-run`: the plan instead of the launch.

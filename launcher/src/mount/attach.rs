@@ -22,7 +22,7 @@ use rustix::mount::{
 use super::device::{self, OpenNodes};
 use super::resolve::{self, Place};
 use super::sandbox::{self, SandboxOptions};
-use super::session::Session;
+use super::session::{MemoryKind, Session};
 use super::tree;
 use super::{
     Condition, CreateDirectory, FileContent, MissingDestination, MountSource, MountStep, MountTag,
@@ -57,8 +57,8 @@ pub struct Assembly<'a> {
     pub root: RootSource<'a>,
     /// The steps, in order.
     pub steps: &'a [MountStep],
-    /// Size of the session tmpfs.
-    pub session_size_mib: u64,
+    /// What the session is made of.
+    pub memory: MemoryKind,
     /// The host's later mounts are seen in the container.
     pub slave: bool,
 }
@@ -81,7 +81,7 @@ pub fn assemble(assembly: Assembly<'_>, report: &mut Report<'_>) -> Result<(), L
         .map(|step| open_source(step, report))
         .collect::<Result<Vec<_>, _>>()?;
     let mut session =
-        Session::mount(assembly.session_size_mib).map_err(setup("mounting the session tmpfs"))?;
+        Session::mount(assembly.memory).map_err(setup("mounting the session tmpfs"))?;
     let root = match assembly.root {
         RootSource::Tree(tree) => {
             tree::restrict(tree.as_fd(), sandbox::ROOT_FLAGS).map_err(|error| {

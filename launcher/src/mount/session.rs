@@ -16,6 +16,26 @@ use rustix::mount::{MountAttrFlags, MoveMountFlags, move_mount};
 use super::resolve;
 use super::tree;
 
+/// What the session is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemoryKind {
+    /// tmpfs of at most so many MiB; 0 is no limit.
+    Tmpfs(u64),
+    /// ramfs, which knows no limits.
+    Ramfs,
+}
+
+impl MemoryKind {
+    /// From the two directives about it.
+    pub const fn new(ramfs: bool, size_mib: u64) -> Self {
+        if ramfs {
+            Self::Ramfs
+        } else {
+            Self::Tmpfs(size_mib)
+        }
+    }
+}
+
 /// The mounted tmpfs.
 #[derive(Debug)]
 pub struct Session {
@@ -24,17 +44,20 @@ pub struct Session {
 }
 
 impl Session {
-    /// Mounts one of at most `size_mib` MiB.
+    /// Mounts one.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn mount(size_mib: u64) -> Result<Self, Errno> {
-        let size = format!("{size_mib}m");
-        let root = tree::new_mount(
-            "tmpfs",
-            &[("size", size.as_str()), ("mode", "0755")],
-            MountAttrFlags::MOUNT_ATTR_NOSUID,
-        )?;
+    pub fn mount(memory: MemoryKind) -> Result<Self, Errno> {
+        let flags = MountAttrFlags::MOUNT_ATTR_NOSUID;
+        let root = match memory {
+            MemoryKind::Ramfs => tree::new_mount("ramfs", &[("mode", "0755")], flags)?,
+            MemoryKind::Tmpfs(size_mib) => {
+                let size = format!("{size_mib}m");
+                let options = [("size", size.as_str()), ("mode", "0755")];
+                tree::new_mount("tmpfs", &options, flags)?
+            }
+        };
         move_mount(
             &root,
             c"",

@@ -3,15 +3,17 @@
 //! A bind point is asked for only where no step before covers the place: what lies in a bound
 //! directory is made there, and the fewer bind points, the more launches share a view.
 
+mod site;
+
 use std::path::{Path, PathBuf};
 
 use super::namespaces::{NamespacePlan, UserNamespace};
 use super::userbinds::{self, DevState, UserBinds};
 use super::{clean, host_home, working};
 use crate::config::{Config, DevWish};
-use crate::error::{LaunchError, reason};
+use crate::error::LaunchError;
 use crate::host::{HostFacts, HostPaths, PathKind};
-use crate::identity::{self, GroupEdit, LOCAL_HOSTS, PasswdEdit};
+use crate::identity::{self, GroupEdit, PasswdEdit};
 use crate::mount::device::BASIC_NODES;
 use crate::mount::{
     Condition, CreateDirectory, DeviceDirectory, FileContent, MissingDestination, MountFlags,
@@ -40,9 +42,6 @@ const NO_MOUNT_NAMES: [&str; 9] = [
 /// Temporary directories and their names below `--workdir`.
 const TMP: [(&str, &str); 2] = [("/tmp", "tmp"), ("/var/tmp", "var_tmp")];
 
-/// Mounts under `/` that `mount hostfs` leaves to the container.
-const NOT_HOSTFS: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/boot", "/var"];
-
 /// What the steps depend on.
 #[derive(Clone, Copy)]
 pub(super) struct Inputs<'a> {
@@ -65,12 +64,9 @@ impl Inputs<'_> {
         clean(&self.request.host_cwd.join(path))
     }
 
-    /// `--workdir`, where the user may choose it.
+    /// `--workdir`.
     fn workdir(&self) -> Option<PathBuf> {
-        let workdir = self.request.workdir.as_deref()?;
-        self.config
-            .user_bind_control
-            .then(|| self.absolute(workdir))
+        Some(self.absolute(self.request.workdir.as_deref()?))
     }
 }
 
@@ -89,8 +85,8 @@ pub(super) fn plan(
     }
     let mut list = StepList::default();
     let binds = dev(inputs, &mut list, report)?;
-    hostfs(inputs, &mut list, report);
-    config_binds(inputs, &mut list, report);
+    site::hostfs(inputs, &mut list, report);
+    site::config_binds(inputs, &mut list, report)?;
     kernel(inputs, &mut list);
     // A home below /tmp would be hidden by it.
     let home_in_tmp = TMP.iter().any(|(tmp, _)| {
@@ -100,14 +96,14 @@ pub(super) fn plan(
     if !home_in_tmp {
         home(inputs, &mut list, report)?;
     }
-    tmp(inputs, &mut list);
+    tmp(inputs, &mut list, report);
     if home_in_tmp {
         home(inputs, &mut list, report)?;
     }
     scratch(inputs, &mut list)?;
     files(inputs, &mut list);
     user_binds(&binds, &mut list);
-    cwd(inputs, &mut list);
+    cwd(inputs, &mut list, report);
     Ok((list.steps, list.points))
 }
 
@@ -191,10 +187,14 @@ fn dev(
         };
         userbinds::resolve(request, inputs.paths, state, report)?
     } else {
-        if !request.binds.is_empty() {
+        for bind in &request.binds {
+            let source = inputs.absolute(&bind.source);
             report(
                 Level::Warning,
-                "Ignoring user bind request: user bind control disabled by system administrator",
+                &format!(
+                    "Ignoring {} bind mount: user bind control disabled by system administrator",
+                    source.display()
+                ),
             );
         }
         UserBinds::default()
@@ -224,77 +224,6 @@ fn dev(
         Point::Made(PathKind::Directory),
     );
     Ok(binds)
-}
-
-fn hostfs(inputs: &Inputs<'_>, list: &mut StepList, report: &mut Report<'_>) {
-    if !inputs.config.mount_hostfs || inputs.request.contain || inputs.unwanted("hostfs") {
-        return;
-    }
-    let mounts = inputs.paths.root_mounts().unwrap_or_else(|error| {
-        report(
-            Level::Warning,
-            &format!("Skipping hostfs mounts: {}", reason(&error)),
-        );
-        Vec::new()
-    });
-    for path in mounts {
-        if NOT_HOSTFS.iter().any(|not| path == Path::new(not)) {
-            continue;
-        }
-        if let Ok(kind) = inputs.paths.kind(&path) {
-            list.add(
-                step(MountTag::Hostfs, host(&path), &path),
-                Point::Made(kind),
-            );
-        }
-    }
-}
-
-/// Binds of the configuration. Contained runs only get the clock and the hosts file; with a
-/// network of its own even the hosts file is another one.
-fn config_binds(inputs: &Inputs<'_>, list: &mut StepList, report: &mut Report<'_>) {
-    let Inputs {
-        request, config, ..
-    } = inputs;
-    if inputs.unwanted("bind-paths") {
-        return;
-    }
-    let hosts = Path::new("/etc/hosts");
-    for (source, destination) in &config.bind_paths {
-        let destination = clean(destination);
-        let named = destination.to_string_lossy();
-        if inputs.unwanted(&named) {
-            continue;
-        }
-        if request.contain && destination != hosts && destination != Path::new("/etc/localtime") {
-            continue;
-        }
-        if request.contain && inputs.namespaces.net && destination == hosts {
-            list.add(
-                step(
-                    MountTag::Binds,
-                    MountSource::File(FileContent::Text(LOCAL_HOSTS.to_owned())),
-                    hosts,
-                ),
-                Point::Made(PathKind::File),
-            );
-            continue;
-        }
-        match inputs.paths.kind(source) {
-            Ok(kind) => list.add(
-                step(MountTag::Binds, host(source), &destination),
-                Point::Made(kind),
-            ),
-            Err(error) => report(
-                Level::Verbose,
-                &format!(
-                    "Skipping mount {} [binds]: {}",
-                    source.display(),
-                    reason(&error)
-                ),
-            ),
-        }
-    }
 }
 
 fn kernel(inputs: &Inputs<'_>, list: &mut StepList) {
@@ -339,6 +268,9 @@ fn home(
     let custom = match &request.home {
         HomeWish::None => return Ok(()),
         HomeWish::Default => None,
+        HomeWish::Custom { .. } if !config.user_bind_control => {
+            return Err(LaunchError::HomeRefused);
+        }
         HomeWish::Custom {
             source,
             destination,
@@ -387,8 +319,16 @@ fn home(
     Ok(())
 }
 
-fn tmp(inputs: &Inputs<'_>, list: &mut StepList) {
+fn tmp(inputs: &Inputs<'_>, list: &mut StepList, report: &mut Report<'_>) {
     if !inputs.config.mount_tmp || inputs.unwanted("tmp") {
+        return;
+    }
+    // The home directory below it is used all the same, as Apptainer does.
+    if inputs.request.contain && inputs.workdir().is_some() && !inputs.config.user_bind_control {
+        report(
+            Level::Warning,
+            "User bind control is disabled by system administrator",
+        );
         return;
     }
     for (path, name) in TMP {
@@ -519,11 +459,21 @@ fn user_binds(binds: &UserBinds, list: &mut StepList) {
     }
 }
 
-fn cwd(inputs: &Inputs<'_>, list: &mut StepList) {
+fn cwd(inputs: &Inputs<'_>, list: &mut StepList, report: &mut Report<'_>) {
     let Inputs {
         request, config, ..
     } = inputs;
-    if request.contain || inputs.unwanted("cwd") || !config.user_bind_control {
+    if request.contain {
+        return;
+    }
+    if !config.user_bind_control {
+        report(
+            Level::Warning,
+            "Not mounting current directory: user bind control is disabled by system administrator",
+        );
+        return;
+    }
+    if inputs.unwanted("cwd") {
         return;
     }
     let path = &request.host_cwd;

@@ -54,9 +54,7 @@ pub(super) fn plan(
     let user = match request.image.kind {
         _ if facts.privileged => UserNamespace::Host,
         _ if !config.allow_user_ns => {
-            return Err(LaunchError::NotAllowed {
-                what: "using a user namespace is",
-            });
+            return Err(LaunchError::NoUserNamespaces);
         }
         RootKind::Mounted => UserNamespace::Image,
         RootKind::Sandbox => UserNamespace::New,
@@ -65,13 +63,17 @@ pub(super) fn plan(
         if wanted && !allowed {
             report(
                 Level::Warning,
-                &format!("Not using {name} namespace: not allowed by configuration"),
+                &format!("Not virtualizing {name} namespace by configuration"),
             );
         }
         wanted && allowed
     };
     let wish = request.namespaces;
-    let pid = allowed(wish.pid, config.allow_pid_ns, "PID");
+    // In the order in which Apptainer looks at them.
+    let ipc = allowed(wish.ipc, config.allow_ipc_ns, "ipc");
+    let pid = allowed(wish.pid, config.allow_pid_ns, "pid");
+    let uts = wish.uts || request.hostname.is_some();
+    let uts = allowed(uts, config.allow_uts_ns, "uts");
     Ok(NamespacePlan {
         user,
         pid: pid.then_some(if wish.no_init {
@@ -79,12 +81,8 @@ pub(super) fn plan(
         } else {
             InitKind::Shim
         }),
-        ipc: allowed(wish.ipc, config.allow_ipc_ns, "IPC"),
-        uts: allowed(
-            wish.uts || request.hostname.is_some(),
-            config.allow_uts_ns,
-            "UTS",
-        ),
+        ipc,
+        uts,
         net: wish.net,
     })
 }

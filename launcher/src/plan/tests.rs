@@ -495,7 +495,10 @@ fn no_mount_and_configuration() {
     let (plan, messages) = plan_with(&request, &config, &facts());
     assert_eq!(
         messages,
-        ["Ignoring user bind request: user bind control disabled by system administrator"]
+        [
+            "Ignoring /data bind mount: user bind control disabled by system administrator",
+            "Not mounting current directory: user bind control is disabled by system administrator"
+        ]
     );
     let mounts = lines(&plan.unwrap(), "mount ");
     assert!(mounts.contains(&"[hostfs] /data -> /data (nosuid,nodev)".to_owned()));

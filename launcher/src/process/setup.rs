@@ -14,6 +14,7 @@ use crate::idmap;
 use crate::kernel;
 use crate::mount::attach::{self, Assembly, RootSource};
 use crate::mount::sandbox::SandboxOptions;
+use crate::mount::session::MemoryKind;
 use crate::plan::{LaunchPlan, RootPlan, UserNamespace, WorkingDirectory};
 use crate::report::{Level, Report};
 use crate::rootfs::{Rootfs, RootfsProvider};
@@ -132,7 +133,7 @@ pub(super) fn build(
         Assembly {
             root,
             steps: &plan.mounts,
-            session_size_mib: plan.session_size_mib,
+            memory: MemoryKind::new(plan.ramfs, plan.session_size_mib),
             slave: plan.slave,
         },
         report,
