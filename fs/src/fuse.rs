@@ -13,6 +13,7 @@
 pub mod connection;
 pub mod handler;
 pub mod session;
+pub mod standin;
 
 mod abi;
 mod directory;

@@ -52,7 +52,9 @@ pub use error::RemoteError;
 pub use figures::{Figures, LATENCY_BUCKETS};
 pub use observer::{Event, Observer, Silent};
 pub use options::{Places, Proxies, RemoteOptions, UrlLogin};
-pub use reference::{HttpReference, OrasReference, Reference, ReferenceError, Version};
+pub use reference::{
+    HttpReference, OrasReference, Reference, ReferenceError, Version, hide_secrets,
+};
 pub use resolved::{Location, Resolved};
 pub use skiff_cache::disk::Fetch;
 pub use validator::Validator;

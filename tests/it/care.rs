@@ -110,6 +110,35 @@ fn a_login_is_asked_for_tried_kept_used_and_forgotten() {
     place.wait_for_the_end();
 }
 
+/// Whoever gives up at the question for a password gets a terminal that shows what is typed.
+#[test]
+fn a_question_that_is_not_answered_leaves_the_terminal_as_it_was() {
+    require!("an interrupted question"; Skiff);
+    let place = Place::new("question");
+    let skiff = program::skiff().expect("required").called("skiff");
+    // A shell that stays.
+    let script = format!(
+        "trap : INT QUIT; {} registry login --username reader docker://localhost:1; \
+         echo \"ended with $?\"; read line",
+        skiff.display()
+    );
+    for (key, code) in [("\x03", "130"), ("\x1c", "131"), ("\x04", "255")] {
+        let mut cmd = ordinary().command("/bin/bash");
+        cmd.args(["-c", &script])
+            .env("APPTAINER_CONFIGDIR", place.folder.join("apptainer-config"));
+        let mut terminal = Terminal::start(&mut cmd).expect("a terminal");
+        terminal.until("Password / Token: ").expect("the question");
+        assert!(!terminal.echoes().expect("a terminal"));
+        terminal.send(key).expect("a keyboard");
+        terminal
+            .until(&format!("ended with {code}"))
+            .expect("the end");
+        assert!(terminal.echoes().expect("a terminal"), "{key:?}");
+        terminal.send("\n").expect("a keyboard");
+        terminal.end().expect("an end");
+    }
+}
+
 fn json(cmd: &mut Cmd) -> Value {
     let outcome = cmd.run().expect_success("figures");
     serde_json::from_str(&outcome.stdout_text()).expect("JSON")

@@ -3,6 +3,7 @@
 //!
 //! Times that users wait in earnest are scaled down, unless `SKIFF_TEST_REAL_TIMES=1`.
 
+mod names;
 mod places;
 mod transfers;
 mod waiting;

@@ -6,6 +6,7 @@ mod conformance;
 mod crash;
 mod faults;
 mod hostile;
+mod outlast;
 mod pty;
 mod readme;
 mod remote;

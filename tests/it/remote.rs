@@ -29,13 +29,20 @@ const FOLDERS: &[&str] = &["/.singularity.d", "/opt", "/srv", "/usr"];
 
 /// What a program sees of the image.
 pub(crate) fn picture(place: &Place, image: &str) -> Outcome {
+    picture_by(place, image, &mut |_| {})
+}
+
+/// As [`picture`], with something more said to the launch.
+pub(crate) fn picture_by(place: &Place, image: &str, say: &mut dyn FnMut(&mut Cmd)) -> Outcome {
     with_probe(place);
     let line = FOLDERS
         .iter()
         .map(|folder| format!("/mnt/probe snapshot -t -u {folder}"))
         .collect::<Vec<_>>()
         .join(" && ");
-    let outcome = probing(place, image, &["sh", "-c", &line]).run();
+    let mut cmd = probing(place, image, &["sh", "-c", &line]);
+    say(&mut cmd);
+    let outcome = cmd.run();
     assert!(
         outcome.success(),
         "looking at {image}: {}",

@@ -72,6 +72,27 @@ impl Cmd {
         self
     }
 
+    /// The same, run by `leader`, which starts the program that it finds at the end of its arguments.
+    #[must_use]
+    pub fn behind(self, leader: &[&OsStr]) -> Self {
+        let mut all = Cmd::new(leader[0]);
+        all.args(&leader[1..])
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                all.env(name, value);
+            }
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            all.command.current_dir(folder);
+        }
+        Self {
+            command: all.command,
+            ..self
+        }
+    }
+
     /// Gives standard input.
     pub fn stdin(&mut self, bytes: impl Into<Vec<u8>>) -> &mut Self {
         self.stdin = Some(bytes.into());

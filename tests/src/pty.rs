@@ -72,6 +72,15 @@ impl Terminal {
         self.keyboard.write_all(keys.as_bytes())
     }
 
+    /// Whether what is typed is shown.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn echoes(&self) -> io::Result<bool> {
+        let modes = rustix::termios::tcgetattr(&self.keyboard)?.local_modes;
+        Ok(modes.contains(rustix::termios::LocalModes::ECHO | rustix::termios::LocalModes::ICANON))
+    }
+
     /// Reads until `text` is shown; returns what came before it.
     ///
     /// # Errors

@@ -3,7 +3,10 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::{Context as _, bail};
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::process::{Signal, kill_current_process_group};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, SpecialCodes, tcgetattr, tcsetattr,
+};
 
 use crate::output;
 
@@ -34,7 +37,8 @@ pub fn line(question: &str) -> anyhow::Result<String> {
     Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// Asks for a line that is not shown while it is typed.
+/// Asks for a line that is not shown while it is typed. Keys that would end or stop this process do
+/// so with the terminal as it was before: a shell must not be left mute.
 ///
 /// # Errors
 /// When standard input ends or is no terminal.
@@ -42,10 +46,137 @@ pub fn secret(question: &str) -> anyhow::Result<String> {
     let stdin = io::stdin();
     let before = tcgetattr(&stdin).context("the terminal cannot be told not to show a password")?;
     let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
-    let answer = line(question);
-    tcsetattr(&stdin, OptionalActions::Flush, &before)?;
-    output::stderr("\n");
-    answer
+    // Neither lines nor signals: what Ctrl-C and Ctrl-Z mean is done here.
+    let modes = LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
+    silent.local_modes.remove(modes);
+    silent.special_codes[SpecialCodeIndex::VMIN] = 1;
+    silent.special_codes[SpecialCodeIndex::VTIME] = 0;
+    let mut typed = Typed::default();
+    loop {
+        tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
+        output::stderr(question);
+        let end = type_in(&mut typed, &before.special_codes);
+        tcsetattr(&stdin, OptionalActions::Flush, &before)?;
+        output::stderr("\n");
+        match end? {
+            End::Line => return typed.text(),
+            End::Input => bail!("standard input ended where an answer was expected"),
+            End::Signal(signal) => {
+                // As the terminal would: to all that run in front of it.
+                kill_current_process_group(signal)?;
+                // Whoever comes back from being stopped, or does not mind, is asked anew.
+                typed = Typed::default();
+            }
+        }
+    }
+}
+
+/// Why nothing more is typed.
+#[derive(Debug)]
+enum End {
+    Line,
+    Input,
+    Signal(Signal),
+}
+
+/// What was typed so far.
+#[derive(Debug, Default)]
+struct Typed(Vec<u8>);
+
+impl Typed {
+    fn text(self) -> anyhow::Result<String> {
+        String::from_utf8(self.0).context("what was typed is no UTF-8 text")
+    }
+
+    /// Takes a key; `Some` when it is the last.
+    fn key(&mut self, key: u8, codes: &SpecialCodes) -> Option<End> {
+        let is = |index| codes[index] == key && key != 0;
+        if matches!(key, b'\n' | b'\r') {
+            return Some(End::Line);
+        }
+        for (index, signal) in [
+            (SpecialCodeIndex::VINTR, Signal::INT),
+            (SpecialCodeIndex::VQUIT, Signal::QUIT),
+            (SpecialCodeIndex::VSUSP, Signal::TSTP),
+        ] {
+            if is(index) {
+                return Some(End::Signal(signal));
+            }
+        }
+        if is(SpecialCodeIndex::VEOF) {
+            let empty = self.0.is_empty();
+            return Some(if empty { End::Input } else { End::Line });
+        }
+        if is(SpecialCodeIndex::VERASE) || matches!(key, 0x08 | 0x7f) {
+            // A letter, which may be of several bytes.
+            while self.0.pop().is_some_and(|byte| byte & 0xC0 == 0x80) {}
+        } else if is(SpecialCodeIndex::VKILL) {
+            self.0.clear();
+        } else {
+            self.0.push(key);
+        }
+        None
+    }
+}
+
+fn type_in(typed: &mut Typed, codes: &SpecialCodes) -> io::Result<End> {
+    let mut key = [0];
+    loop {
+        match rustix::io::read(io::stdin(), &mut key) {
+            Ok(0) => return Ok(End::Input),
+            Ok(_) => {
+                let [key] = key;
+                if let Some(end) = typed.key(key, codes) {
+                    return Ok(end);
+                }
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_edit_end_and_interrupt() {
+        // As terminals are set when nobody has changed anything.
+        let (_controller, terminal) = terminal();
+        let codes = tcgetattr(&terminal).unwrap().special_codes;
+        let typed = |keys: &[u8]| {
+            let mut typed = Typed::default();
+            let end = keys.iter().find_map(|key| typed.key(*key, &codes));
+            let end = match end {
+                None => "more".to_owned(),
+                Some(end) => format!("{end:?}"),
+            };
+            (end, typed.text().unwrap())
+        };
+        let wanted = |end: &str, text: &str| (end.to_owned(), text.to_owned());
+        assert_eq!(typed(b"secret\rmore"), wanted("Line", "secret"));
+        assert_eq!(typed(b"secxx\x7f\x08ret\n"), wanted("Line", "secret"));
+        assert_eq!(
+            typed("s\u{e4}\x7f\x7f\x7fx\n".as_bytes()),
+            wanted("Line", "x")
+        );
+        assert_eq!(typed(b"wrong\x15right\n"), wanted("Line", "right"));
+        assert_eq!(typed(b"\x04").0, "Input");
+        assert_eq!(typed(b"sec\x04"), wanted("Line", "sec"));
+        assert!(typed(b"sec\x03").0.starts_with("Signal"));
+        assert!(typed(b"\x1a").0.starts_with("Signal"));
+        assert_eq!(typed(b"sec").0, "more");
+    }
+
+    fn terminal() -> (rustix::fd::OwnedFd, rustix::fd::OwnedFd) {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let name = ptsname(&controller, Vec::new()).unwrap();
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+        let terminal = rustix::fs::open(&name, flags, rustix::fs::Mode::empty()).unwrap();
+        (controller, terminal)
+    }
 }

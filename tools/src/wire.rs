@@ -3,32 +3,37 @@
 //! [`Provider`] is what a launch asks for its root; [`FuseBackend`] is what the holder, a process
 //! of the same program, keeps mounted for it.
 
+mod refusal;
+
 use std::error::Error;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use skiff_cache::disk::DIRECTORY_VARIABLE;
 use skiff_fs::format::squashfs::SquashfsOptions;
 use skiff_fs::fuse::connection;
 use skiff_fs::fuse::handler::{FileSystem, Owners, RootLayout};
-use skiff_fs::fuse::session;
+use skiff_fs::fuse::{session, standin};
 use skiff_fs::image::Image;
 use skiff_fs::remote::Observer;
 use skiff_fs::source::{CachedSource, placement};
+use skiff_fs::tree::TreeError;
 use skiff_fs::view::Point;
 use skiff_launcher::holder::client::{self, Target};
-use skiff_launcher::holder::control::{self, ServerControl};
+use skiff_launcher::holder::control::{self, ServerControl, Stream};
 use skiff_launcher::holder::keeper::{Backend, ServerStart};
 use skiff_launcher::holder::key::HolderKey;
+use skiff_launcher::holder::supervise::Start;
 use skiff_launcher::rootfs::{BindPoint, BindPointKind, Rootfs, RootfsProvider};
 
-use crate::remote::voice::{self, Herald, Quiet};
+use crate::remote::voice::{self, Herald, Quiet, Streams};
 use crate::remote::{self, Opened, RemoteImage};
+use refusal::{Hope, RETRY, Refusal, hopeless};
 
 /// Threads that answer the kernel, and threads that decode ahead, at most: one per core, but
 /// metadata-bound readers gain nothing from more than a few.
@@ -154,7 +159,7 @@ impl RootfsProvider for Provider<'_> {
 /// One connection to the kernel with everything a new server needs to answer on it.
 #[derive(Debug)]
 pub struct FuseBackend {
-    served: Served,
+    served: Arc<Served>,
     owners: Owners,
     layout: RootLayout,
     /// One per thread; empty before the mount.
@@ -165,9 +170,9 @@ pub struct FuseBackend {
 
 impl FuseBackend {
     /// Will serve `served`.
-    pub const fn new(served: Served, owners: Owners, layout: RootLayout) -> Self {
+    pub fn new(served: Served, owners: Owners, layout: RootLayout) -> Self {
         Self {
-            served,
+            served: Arc::new(served),
             owners,
             layout,
             devices: Vec::new(),
@@ -210,7 +215,7 @@ impl FuseBackend {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> io::Result<()> {
-        match &self.served {
+        match &*self.served {
             Served::Here(image) => image
                 .tree(&SquashfsOptions::default())
                 .map(drop)
@@ -235,7 +240,10 @@ impl FuseBackend {
     }
 
     /// The answers, in a process that is to serve, and where their bytes come from.
-    fn file_system(&self) -> io::Result<(Arc<FileSystem>, Option<Arc<CachedSource>>)> {
+    fn file_system(
+        &self,
+        streams: &Streams,
+    ) -> io::Result<(Arc<FileSystem>, Option<Arc<CachedSource>>)> {
         let Opened { image, source } = self.served.open()?;
         let tree = image
             .tree(&SquashfsOptions::default())
@@ -243,7 +251,8 @@ impl FuseBackend {
         let threads = thread_count();
         let mut answers = FileSystem::new(tree, self.owners, self.layout, threads);
         if source.is_some() {
-            answers = answers.with_witness(Box::new(Herald::new(self.served.path())));
+            let herald = Herald::new(self.served.path(), streams);
+            answers = answers.with_witness(Box::new(herald));
         }
         let answers = Arc::new(answers);
         if let Some(source) = &source {
@@ -256,21 +265,71 @@ impl FuseBackend {
     ///
     /// # Errors
     /// When the image or a device fails.
-    pub fn serve_plain(&self, restarted: bool) -> io::Result<()> {
-        let (file_system, _) = self.file_system()?;
-        self.run(&file_system, restarted)
+    pub fn serve_plain(&self, start: Start) -> io::Result<()> {
+        if start.hopeless {
+            let desk = Refusal::new(None, &hopeless(), Hope::for_a_while());
+            return self.stand_in(start, desk, hopeless());
+        }
+        match self.file_system(&Streams::default()) {
+            Ok((file_system, _)) => self.run(&file_system, start),
+            Err(error) => {
+                let desk = Refusal::new(None, &error, self.hope());
+                self.stand_in(start, desk, error)
+            }
+        }
     }
 
-    fn run(&self, file_system: &Arc<FileSystem>, restarted: bool) -> io::Result<()> {
+    fn run(&self, file_system: &Arc<FileSystem>, start: Start) -> io::Result<()> {
+        session::serve(file_system, self.take_over(start)?)
+    }
+
+    /// The devices, with what a dead server had taken from them.
+    fn take_over(&self, start: Start) -> io::Result<Vec<OwnedFd>> {
         let devices = self
             .devices
             .iter()
             .map(OwnedFd::try_clone)
             .collect::<io::Result<Vec<_>>>()?;
-        if let (true, true, Some(device)) = (restarted, self.resend, devices.first()) {
+        if let (true, true, Some(device)) = (start.restarted, self.resend, devices.first()) {
             connection::resend(device.as_fd())?;
         }
-        session::serve(file_system, devices)
+        Ok(devices)
+    }
+
+    /// Answers everybody with an error, because of `reason`, until there is `hope`.
+    ///
+    /// # Errors
+    /// When there is: the next server is to try.
+    fn stand_in(&self, start: Start, mut desk: Refusal, reason: io::Error) -> io::Result<()> {
+        let devices = self.take_over(start)?;
+        let herald = Herald::new(self.served.path(), &desk.streams);
+        match standin::stand_in(&devices, &TreeError::Source(reason), &herald, &mut desk)? {
+            true => Err(io::Error::other("another server may start")),
+            false => Ok(()),
+        }
+    }
+
+    /// Hope that the image can be opened again: tried in a thread, since it may take long.
+    fn hope(&self) -> Hope {
+        let (found, is_found) = mpsc::channel();
+        let served = Arc::clone(&self.served);
+        let started = std::thread::Builder::new()
+            .name("retry".into())
+            .spawn(move || {
+                let opens = || {
+                    let opened = served.open().ok()?;
+                    opened.image.tree(&SquashfsOptions::default()).ok()
+                };
+                while opens().is_none() {
+                    std::thread::sleep(RETRY);
+                }
+                // Nobody listens where the mount is gone.
+                let _gone = found.send(());
+            });
+        match started {
+            Ok(_) => Hope::Found(is_found),
+            Err(_) => Hope::for_a_while(),
+        }
     }
 
     fn serve_views(&self, start: ServerStart) -> io::Result<()> {
@@ -278,17 +337,31 @@ impl FuseBackend {
         let ServerStart {
             control,
             views,
-            restarted,
+            start,
+            streams,
             root,
         } = start;
-        let (file_system, source) = match self.file_system() {
+        let streams = Streams::new(streams);
+        if start.hopeless {
+            // The mount must be able to end.
+            drop(root);
+            let mut desk = Refusal::new(Some(control), &hopeless(), Hope::for_a_while());
+            desk.streams = streams;
+            return self.stand_in(start, desk, hopeless());
+        }
+        let (file_system, source) = match self.file_system(&streams) {
             Ok(opened) => opened,
             // Nobody depends on this server yet: whoever asked is told, and may ask again.
             Err(error) if views.is_empty() => {
-                control::refuse(&control, &error.to_string());
+                control::refuse(&control, &error.to_string(), &mut |_| {});
                 return Err(error);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                drop(root);
+                let mut desk = Refusal::new(Some(control), &error, self.hope());
+                desk.streams = streams;
+                return self.stand_in(start, desk, error);
+            }
         };
         for points in &views {
             file_system
@@ -300,6 +373,7 @@ impl FuseBackend {
             source,
             root,
             pinned: Vec::new(),
+            streams,
         };
         std::thread::Builder::new()
             .name("control".into())
@@ -310,13 +384,20 @@ impl FuseBackend {
                 }
                 control::obey(&control, &mut server);
             })?;
-        self.run(&file_system, restarted)
+        self.run(&file_system, start)
     }
 }
 
 impl Backend for FuseBackend {
     fn mount(&mut self, target: &Path) -> io::Result<()> {
         self.mount_at(target)
+    }
+
+    fn speaks(&self) -> bool {
+        match &*self.served {
+            Served::Here(image) => image.file().is_some_and(placement::is_far),
+            Served::Elsewhere(_) => true,
+        }
     }
 
     fn serve(&mut self, server: ServerStart) -> io::Result<()> {
@@ -332,6 +413,8 @@ struct ViewServer {
     root: OwnedFd,
     /// Bind points of all views, held so that the kernel never looks them up anew.
     pinned: Vec<OwnedFd>,
+    /// Where errors may be told.
+    streams: Streams,
 }
 
 impl ViewServer {
@@ -369,6 +452,10 @@ impl ServerControl for ViewServer {
             .add_view(&to_view_points(points))
             .map_err(io::Error::other)?;
         self.open_view(index.get(), points)
+    }
+
+    fn hear(&mut self, stream: Stream) {
+        self.streams.add(stream);
     }
 
     fn statistics(&mut self) -> String {

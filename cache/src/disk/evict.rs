@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags};
 
+use super::about::State;
 use super::directory::{Cache, CacheError};
 use super::key::BlobKey;
 use super::store::{Store, now_ms};
@@ -34,6 +35,14 @@ pub struct Freed {
     pub chunks: u64,
     /// Bytes that the cache takes now.
     pub used: u64,
+}
+
+/// A blob that is looked through.
+struct Opened {
+    stem: String,
+    store: Store,
+    /// The whole was compared with its digest.
+    verified: bool,
 }
 
 /// A chunk that may go.
@@ -103,25 +112,31 @@ impl Cache {
     fn evict(&self, goal: u64) -> Result<Freed, CacheError> {
         let mut freed = Freed::default();
         while freed.bytes < goal {
-            let (stores, candidates) = self.candidates()?;
+            let (mut stores, candidates) = self.candidates()?;
             let all = candidates.len() < MANY;
             let before = freed.chunks;
             for candidate in candidates {
                 if freed.bytes >= goal {
                     break;
                 }
-                let store = usize::try_from(candidate.store).ok();
-                let Some(store) = store.and_then(|number| stores.get(number)) else {
+                let number = usize::try_from(candidate.store).ok();
+                let Some(blob) = number.and_then(|number| stores.get_mut(number)) else {
                     continue;
                 };
+                if std::mem::take(&mut blob.verified) {
+                    // What is fetched in place of this is not what was compared.
+                    self.0.set_state(&blob.stem, State::Unverified);
+                }
                 let chunk = u64::from(candidate.chunk);
-                let bytes = bytes_of(store, chunk);
-                if store.evict(chunk).is_ok() {
+                let bytes = bytes_of(&blob.store, chunk);
+                if blob.store.evict(chunk).is_ok() {
                     freed.bytes = freed.bytes.saturating_add(bytes);
                     freed.chunks = freed.chunks.saturating_add(1);
                 }
             }
-            stores.iter().for_each(|store| store.index.punch_empty());
+            stores
+                .iter()
+                .for_each(|blob| blob.store.index.punch_empty());
             if all || freed.chunks == before {
                 break;
             }
@@ -136,17 +151,19 @@ impl Cache {
     /// Frees what belongs to no blob, or to a part that its index does not know.
     fn tidy(&self) -> Result<(), CacheError> {
         self.0.remove_strays()?;
-        self.stores(false)?.iter().for_each(Store::sweep);
+        self.stores(false)?
+            .iter()
+            .for_each(|blob| blob.store.sweep());
         Ok(())
     }
 
     /// The oldest chunks of the blobs that are not pinned, in order.
-    fn candidates(&self) -> Result<(Vec<Store>, Vec<Candidate>), CacheError> {
+    fn candidates(&self) -> Result<(Vec<Opened>, Vec<Candidate>), CacheError> {
         let stores = self.stores(true)?;
         let mut candidates = Vec::new();
         let future = now_ms().saturating_add(CLOCK_SLACK_MS);
-        for (number, store) in (0_u32..).zip(&stores) {
-            store.index.scan_uses(&mut |first, uses| {
+        for (number, blob) in (0_u32..).zip(&stores) {
+            blob.store.index.scan_uses(&mut |first, uses| {
                 let used = (first..).zip(uses).filter(|(_, last_use)| **last_use != 0);
                 candidates.extend(used.filter_map(|(chunk, last_use)| {
                     Some(Candidate {
@@ -167,16 +184,22 @@ impl Cache {
     }
 
     /// The blobs' files, of those that may be evicted or of all.
-    fn stores(&self, unpinned: bool) -> Result<Vec<Store>, CacheError> {
+    fn stores(&self, unpinned: bool) -> Result<Vec<Opened>, CacheError> {
         let stems = self.0.stems()?;
-        let stores = stems
-            .iter()
+        let stems = stems
+            .into_iter()
             .filter(|stem| !unpinned || !self.0.is_pinned(stem));
-        Ok(stores
+        Ok(stems
             .filter_map(|stem| {
-                let record = self.0.record(stem)?;
+                let record = self.0.record(&stem)?;
+                let verified = record.state == State::Verified;
                 let key = BlobKey::new(record.key);
-                self.0.store(stem, &key, record.size).ok()
+                let store = self.0.store(&stem, &key, record.size).ok()?;
+                Some(Opened {
+                    stem,
+                    store,
+                    verified,
+                })
             })
             .collect())
     }

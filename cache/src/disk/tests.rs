@@ -212,6 +212,26 @@ fn least_recently_used_goes_first_and_pins_stay() {
     assert_eq!(read(&first, 0..5000, &origin), origin.bytes[..5000]);
 }
 
+/// What is fetched in place of evicted parts was never compared with the digest of the whole.
+#[test]
+fn an_evicted_part_takes_back_that_the_whole_was_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin::new(256 << 10);
+    let cache = open(dir.path(), ROOMY);
+    let state = |key: &str| cache.find(&BlobKey::new(key)).unwrap().state();
+    for key in ["verified", "pinned"] {
+        let blob = blob(&cache, key, &origin);
+        blob.fill(0..256 << 10, &origin).unwrap();
+        blob.set_state(State::Verified);
+    }
+    cache.pin(&BlobKey::new("pinned")).unwrap();
+    cache.gc(None).unwrap();
+    assert_eq!(state("verified"), State::Verified, "nothing had to go");
+    cache.gc(Some(0)).unwrap();
+    assert_eq!(state("verified"), State::Unverified);
+    assert_eq!(state("pinned"), State::Verified);
+}
+
 #[test]
 fn a_quota_is_kept() {
     let dir = tempfile::tempdir().unwrap();

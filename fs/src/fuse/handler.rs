@@ -187,6 +187,13 @@ impl FileSystem {
         let unique = request.unique;
         let outcome = match request.opcode {
             opcode::FORGET | opcode::BATCH_FORGET | opcode::NOTIFY_REPLY => return Ok(()),
+            // Where nothing waits the kernel may learn, below, that nothing can be interrupted.
+            opcode::INTERRUPT if self.waits_for_network => {
+                if let Some(interrupted) = abi::u64_at(request.body, 0) {
+                    self.waits.interrupt(interrupted);
+                }
+                return Ok(());
+            }
             opcode::READ => {
                 let outcome = self.read(request, scratch);
                 let sent = match outcome {
@@ -197,9 +204,10 @@ impl FileSystem {
                 scratch.segments.clear();
                 if let (Some((0, _)), Some(Node::Image(_, node))) =
                     (abi::read_range(request.body), Node::from_id(request.nodeid))
-                    && (scratch.was_far || !self.waits_for_network)
                 {
-                    self.push.was_read(node);
+                    // A guess fetches nothing unless the reader itself had to wait.
+                    let may_fetch = scratch.was_far || !self.waits_for_network;
+                    self.push.was_read(node, may_fetch);
                 }
                 return sent;
             }

@@ -12,6 +12,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use skiff_cache::waiting;
+
 use super::nodeid::{Node, ViewIndex};
 use super::reply::Replier;
 use crate::tree::{Attr, FileKind, NodeRef, Segment, Tree};
@@ -35,6 +37,14 @@ const MAX_REMEMBERED: usize = 1 << 16;
 pub(super) struct SmallFile {
     node: NodeRef,
     bytes: u64,
+}
+
+/// A small file that is to be pushed.
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    file: SmallFile,
+    /// Its content may be fetched over a network; otherwise it is pushed only if it is here.
+    may_fetch: bool,
 }
 
 impl SmallFile {
@@ -61,7 +71,7 @@ struct State {
     groups: VecDeque<Group>,
     first: u64,
     group_of: HashMap<NodeRef, u64>,
-    queue: VecDeque<SmallFile>,
+    queue: VecDeque<Job>,
     /// So many at the end of the queue are new.
     unannounced: usize,
     closed: bool,
@@ -83,13 +93,14 @@ impl Push {
         state.remember(files);
     }
 
-    /// Notes that content of `node` was read from its start, and queues what is likely next.
-    pub(super) fn was_read(&self, node: NodeRef) {
+    /// Notes that content of `node` was read from its start, and queues what is likely next. That is
+    /// fetched over a network only when `may_fetch`: the reader itself had to wait for one.
+    pub(super) fn was_read(&self, node: NodeRef, may_fetch: bool) {
         // Never waits: a guess is not worth a reader's time.
         let Ok(mut state) = self.state.try_lock() else {
             return;
         };
-        if state.choose(node) {
+        if state.choose(node, may_fetch) {
             self.arrived.notify_one();
         }
     }
@@ -106,19 +117,23 @@ impl Push {
     /// Pushes what is queued until closed.
     pub(super) fn run(&self, tree: &dyn Tree, replier: Replier<'_>) {
         let mut segments = Vec::new();
-        while let Some(file) = self.next(tree) {
+        while let Some(Job { file, may_fetch }) = self.next(tree) {
             segments.clear();
+            let mut read = || tree.read(file.node, 0, MAX_FILE_BYTES as usize, &mut segments);
             // A file that cannot be read is left to the reader who will hear of it; one that the
             // kernel has forgotten meanwhile (ENOENT) needs no content.
-            let whole = tree
-                .read(file.node, 0, MAX_FILE_BYTES as usize, &mut segments)
-                .is_ok_and(|()| {
-                    segments
-                        .iter()
-                        .map(|part| Segment::len(part) as u64)
-                        .sum::<u64>()
-                        == file.bytes
-                });
+            let done = if may_fetch {
+                read()
+            } else {
+                waiting::forbid(read)
+            };
+            let whole = done.is_ok_and(|()| {
+                segments
+                    .iter()
+                    .map(|part| Segment::len(part) as u64)
+                    .sum::<u64>()
+                    == file.bytes
+            });
             if whole {
                 let id = Node::Image(ViewIndex::PLAIN, file.node).id();
                 let _forgotten = replier.store(id, 0, &segments);
@@ -128,21 +143,22 @@ impl Push {
 
     /// The next file to push. The queue is announced when it is taken up: what is far away comes
     /// while the first file is decoded.
-    fn next(&self, tree: &dyn Tree) -> Option<SmallFile> {
+    fn next(&self, tree: &dyn Tree) -> Option<Job> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(file) = state.queue.pop_front() {
+            if let Some(job) = state.queue.pop_front() {
                 let fresh = std::mem::take(&mut state.unannounced).min(state.queue.len());
                 let from = state.queue.len().saturating_sub(fresh);
-                let announced: Vec<SmallFile> = state.queue.range(from..).copied().collect();
+                let announced: Vec<Job> = state.queue.range(from..).copied().collect();
                 drop(state);
-                for file in announced.iter().filter(|_| tree.waits()) {
-                    tree.announce(file.node, 0, file.bytes);
+                let to_fetch = |next: &&Job| next.may_fetch && tree.waits();
+                for next in announced.iter().filter(to_fetch) {
+                    tree.announce(next.file.node, 0, next.file.bytes);
                 }
-                return Some(file);
+                return Some(job);
             }
             state = self
                 .arrived
@@ -175,7 +191,7 @@ impl State {
     }
 
     /// Moves the likely next files of `node`'s group to the queue: `true` when there are any.
-    fn choose(&mut self, node: NodeRef) -> bool {
+    fn choose(&mut self, node: NodeRef, may_fetch: bool) -> bool {
         let Some(number) = self.group_of.remove(&node) else {
             return false;
         };
@@ -202,7 +218,7 @@ impl State {
             let file = group.files.remove(at);
             left = left.saturating_sub(file.bytes);
             self.group_of.remove(&file.node);
-            self.queue.push_back(file);
+            self.queue.push_back(Job { file, may_fetch });
             self.unannounced += 1;
         }
         self.queue.len() > before
@@ -221,17 +237,24 @@ mod tests {
     }
 
     fn queued(state: &mut State) -> Vec<u64> {
-        state.queue.drain(..).map(|file| file.node.get()).collect()
+        state
+            .queue
+            .drain(..)
+            .map(|job| job.file.node.get())
+            .collect()
     }
 
     #[test]
     fn the_second_read_brings_the_rest_in_order() {
         let mut state = State::default();
         state.remember((0..6).map(|number| file(number, 10)).collect());
-        assert!(!state.choose(NodeRef::new(1).unwrap()));
-        assert!(state.choose(NodeRef::new(3).unwrap()));
+        assert!(!state.choose(NodeRef::new(1).unwrap(), true));
+        assert!(state.choose(NodeRef::new(3).unwrap(), true));
         assert_eq!(queued(&mut state), [4, 5, 0, 2]);
-        assert!(!state.choose(NodeRef::new(4).unwrap()), "pushed already");
+        assert!(
+            !state.choose(NodeRef::new(4).unwrap(), true),
+            "pushed already"
+        );
         assert!(state.group_of.is_empty());
     }
 
@@ -239,10 +262,10 @@ mod tests {
     fn a_read_brings_only_so_much() {
         let mut state = State::default();
         state.remember((0..20).map(|number| file(number, MAX_FILE_BYTES)).collect());
-        state.choose(NodeRef::new(0).unwrap());
-        assert!(state.choose(NodeRef::new(1).unwrap()));
+        state.choose(NodeRef::new(0).unwrap(), true);
+        assert!(state.choose(NodeRef::new(1).unwrap(), true));
         assert_eq!(queued(&mut state), [2, 3, 4, 5, 6, 7, 8, 9]);
-        assert!(state.choose(NodeRef::new(19).unwrap()));
+        assert!(state.choose(NodeRef::new(19).unwrap(), true));
         assert_eq!(queued(&mut state), [10, 11, 12, 13, 14, 15, 16, 17]);
     }
 
@@ -258,11 +281,11 @@ mod tests {
         }
         assert!(state.group_of.len() <= MAX_REMEMBERED);
         assert!(
-            !state.choose(NodeRef::new(5).unwrap()),
+            !state.choose(NodeRef::new(5).unwrap(), true),
             "of the first group"
         );
-        state.choose(NodeRef::new(99_000).unwrap());
-        assert!(state.choose(NodeRef::new(99_001).unwrap()));
+        state.choose(NodeRef::new(99_000).unwrap(), true);
+        assert!(state.choose(NodeRef::new(99_001).unwrap(), true));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub fn serve(file_system: &Arc<FileSystem>, devices: Vec<OwnedFd>) -> io::Result
     for (number, device) in devices.into_iter().enumerate() {
         let desk = Arc::new(Desk {
             number,
-            device,
+            device: Arc::new(device),
             file_system: Arc::clone(file_system),
             state: Mutex::new(State {
                 attending: 1,
@@ -67,7 +67,7 @@ pub fn serve(file_system: &Arc<FileSystem>, devices: Vec<OwnedFd>) -> io::Result
 #[derive(Debug)]
 struct Desk {
     number: usize,
-    device: OwnedFd,
+    device: Arc<OwnedFd>,
     file_system: Arc<FileSystem>,
     state: Mutex<State>,
     /// There is work for an idle thread.
@@ -127,7 +127,7 @@ impl Desk {
         let mut scratch = Scratch::default();
         let replier = Replier::new(self.device.as_fd());
         loop {
-            let count = match rustix::io::read(&self.device, &mut buffer[..]) {
+            let count = match rustix::io::read(&*self.device, &mut buffer[..]) {
                 Ok(count) => count,
                 // ENOENT: the request was interrupted before it could be read.
                 Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => continue,
@@ -182,7 +182,7 @@ struct Stand(Arc<Desk>);
 
 impl Relief for Stand {
     fn leave(&self) {
-        self.0.file_system.waits.begin();
+        self.0.file_system.waits.begin(&self.0.device);
         let mut state = self.0.lock();
         if state.closed || state.attending > 1 {
             state.attending -= 1;
@@ -218,7 +218,7 @@ fn answer(
     scratch: &mut Scratch,
     replier: Replier<'_>,
 ) -> Result<(), Errno> {
-    Waits::works_for(request.pid);
+    Waits::works_for(request.pid, request.unique);
     // One request that meets a bug of ours must not end the mount for all.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         file_system.handle(request, scratch, replier)

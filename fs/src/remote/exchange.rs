@@ -118,6 +118,17 @@ impl Client {
                     url: road.name(),
                     reason,
                 })?;
+                if errand.body.is_some() && url.origin() != road.start.origin() {
+                    // What is posted is a secret, such as a token that makes others.
+                    let host = host_and_port(&url);
+                    return Err(RemoteError::Unusable {
+                        url: road.name(),
+                        reason: format!(
+                            "redirected to {host}, where the login that it was sent does not belong"
+                        ),
+                    }
+                    .into());
+                }
                 if road.start.scheme() == "https" && url.scheme() == "http" {
                     let host = host_and_port(&url);
                     self.warn(format!(
@@ -136,10 +147,13 @@ impl Client {
                     return Err(guard.hopeless(road).await);
                 }
                 refused = true;
-                guard
-                    .refused(self, road, &reply, pass.as_ref(), wait)
-                    .await?;
+                let headers = reply.headers().clone();
+                // Before a token is asked for, perhaps of the same server: an answer that is kept
+                // counts as a request under way, and so many of them would leave none for the token.
                 reply.discard(wait).await;
+                guard
+                    .refused(self, road, &headers, pass.as_ref(), wait)
+                    .await?;
                 continue;
             }
             if by_memory && has_expired(status) {

@@ -253,8 +253,10 @@ impl Environment<'_> {
             .find_map(|name| (self.0)(name).filter(|value| !value.is_empty()))
     }
 
+    /// From here on it means the same wherever the server works.
     fn path(&self, names: &[&str]) -> Option<PathBuf> {
-        self.raw(names).map(PathBuf::from)
+        let path = PathBuf::from(self.raw(names)?);
+        Some(std::path::absolute(&path).unwrap_or(path))
     }
 
     fn text(&self, names: &[&str]) -> Option<String> {
@@ -371,6 +373,8 @@ mod tests {
             ("DOCKER_PASSWORD", "secret"),
             ("HOME", "/home/u"),
             ("HTTPS_PROXY", "http://p:secret@proxy:3128"),
+            ("REGISTRY_AUTH_FILE", "auth.json"),
+            ("SSL_CERT_FILE", "ca.pem"),
         ])
         .unwrap();
         assert!(it.offline && !it.no_https);
@@ -378,6 +382,9 @@ mod tests {
         assert_eq!(it.give_up_after, Duration::from_millis(500));
         assert_eq!(it.stall_after, Duration::from_millis(250));
         assert_eq!(it.username.as_deref(), Some("new"));
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(it.authfile, Some(here.join("auth.json")));
+        assert_eq!(it.places.ssl_cert_file, Some(here.join("ca.pem")));
         assert_eq!(it.places.apptainer, Some("/home/u/.apptainer".into()));
         assert_eq!(
             it.places.user_containers,

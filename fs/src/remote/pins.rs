@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use skiff_cache::disk::{Cache, NoteLock};
 
 use super::client::Client;
+use super::digest::Digest;
 use super::error::RemoteError;
 use super::observer::Observer;
 use super::options::RemoteOptions;
-use super::reference::Reference;
-use super::resolved::Resolved;
+use super::reference::{Reference, shown};
+use super::resolved::{Location, Resolved};
 
 /// The kind of the notes.
 const KIND: &str = "pin";
@@ -25,7 +26,8 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 /// A note from further in the future is not believed: the clock was wrong then, or is now.
 const CLOCK_DRIFT: u64 = 60;
 
-#[derive(Serialize, Deserialize)]
+/// On disk the URL is without its query, which may be a signature: whoever asks brings it along.
+#[derive(Clone, Serialize, Deserialize)]
 struct Pin {
     resolved: Resolved,
     /// When the server said so, in seconds of the epoch.
@@ -75,7 +77,7 @@ pub fn resolve(
             name: reference.name(),
         });
     }
-    let key = reference.to_string();
+    let key = key(reference);
     // Whoever holds it asks the server, which takes no longer than this as a rule. Without it every
     // process asks for itself.
     let _lock: Option<NoteLock> =
@@ -136,7 +138,18 @@ pub fn resolve(
 /// Forgets what a name stood for: the image behind it was found replaced.
 pub fn forget(cache: &Cache, reference: &Reference) {
     // No pin can be read from this. A cache that cannot be written keeps its pin until it is too old.
-    drop(cache.put_note(KIND, &reference.to_string(), b""));
+    drop(cache.put_note(KIND, &key(reference), b""));
+}
+
+/// What a pin is kept under. Of a query only the digest.
+fn key(reference: &Reference) -> String {
+    match reference {
+        Reference::Http(http) => match http.url().query() {
+            Some(query) => format!("{} {}", shown(http.url()), Digest::of(query.as_bytes())),
+            None => reference.to_string(),
+        },
+        Reference::Oras(_) => reference.to_string(),
+    }
 }
 
 impl Known {
@@ -148,11 +161,21 @@ impl Known {
 
 impl Pin {
     fn read(cache: &Cache, reference: &Reference) -> Option<Self> {
-        serde_json::from_slice(&cache.note(KIND, &reference.to_string())?).ok()
+        let mut pin: Self = serde_json::from_slice(&cache.note(KIND, &key(reference))?).ok()?;
+        if let (Reference::Http(http), Location::Http { url, .. }) =
+            (reference, &mut pin.resolved.location)
+        {
+            *url = http.url().to_string();
+        }
+        Some(pin)
     }
 
     fn write(&self, cache: Option<&Cache>, key: &str) {
-        if let (Some(cache), Ok(text)) = (cache, serde_json::to_vec(self)) {
+        let mut pin = self.clone();
+        if let Location::Http { url, .. } = &mut pin.resolved.location {
+            url.truncate(url.find('?').unwrap_or(url.len()));
+        }
+        if let (Some(cache), Ok(text)) = (cache, serde_json::to_vec(&pin)) {
             // Should that fail, the next process asks again.
             drop(cache.put_note(KIND, key, &text));
         }

@@ -91,10 +91,10 @@ impl Reference {
             "http" | "https" => HttpReference::parse(name).map(|http| Some(Self::Http(http))),
             "oras" => OrasReference::parse(name, rest).map(|oras| Some(Self::Oras(oras))),
             "library" => Err(ReferenceError::Library {
-                name: name.to_owned(),
+                name: hide_secrets(name),
             }),
             "shub" => Err(ReferenceError::SingularityHub {
-                name: name.to_owned(),
+                name: hide_secrets(name),
             }),
             _ => Ok(None),
         }
@@ -133,7 +133,7 @@ impl fmt::Display for Reference {
 impl HttpReference {
     fn parse(name: &str) -> Result<Self, ReferenceError> {
         let wrong = |reason: String| ReferenceError::Url {
-            name: hide_login(name),
+            name: hide_secrets(name),
             reason,
         };
         let mut url = Url::parse(name).map_err(|error| wrong(error.to_string()))?;
@@ -176,7 +176,7 @@ impl fmt::Debug for HttpReference {
 impl OrasReference {
     fn parse(name: &str, rest: &str) -> Result<Self, ReferenceError> {
         let wrong = |reason| ReferenceError::Name {
-            name: name.to_owned(),
+            name: hide_secrets(name),
             reason,
         };
         let (registry, path) = rest
@@ -333,14 +333,32 @@ pub(super) fn host_and_port(url: &Url) -> String {
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// A name that did not parse, without anything between `//` and `@`.
-fn hide_login(name: &str) -> String {
-    match (name.split_once("://"), name.rfind('@')) {
-        (Some((scheme, _)), Some(at)) => {
-            format!("{scheme}://{}", name.get(at + 1..).unwrap_or_default())
-        }
-        _ => name.to_owned(),
-    }
+/// A name for messages, whether it parses or not: without a login and without a query, either of
+/// which may be a secret.
+pub fn hide_secrets(name: &str) -> String {
+    let Some((scheme, rest)) = name.split_once("://") else {
+        return name.to_owned();
+    };
+    // A password that was not escaped may hold any character, a ? before the first slash too.
+    let in_path = |at: &usize| rest.find('/').is_some_and(|slash| slash < *at);
+    let query = rest.find('?').filter(in_path).unwrap_or(rest.len());
+    let before = rest.get(..query).unwrap_or(rest);
+    // The @ of a digest stays: it stands behind the host, and no login ends like this.
+    let is_digest = |at: &usize| {
+        let after = before.get(at + 1..).unwrap_or_default();
+        after.starts_with("sha256:") || after.starts_with("sha512:")
+    };
+    let ats = before.match_indices('@').map(|(at, _)| at);
+    let shown = match ats.rev().find(|at| !is_digest(at)) {
+        Some(at) => before.get(at + 1..).unwrap_or_default(),
+        None => before,
+    };
+    let (shown, query) = match shown.split_once('?') {
+        Some((shown, _)) => (shown, "?..."),
+        None if query < rest.len() => (shown, "?..."),
+        None => (shown, ""),
+    };
+    format!("{scheme}://{shown}{query}")
 }
 
 fn percent_decoded(text: &str) -> String {

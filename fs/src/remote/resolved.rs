@@ -11,8 +11,8 @@ use super::validator::Validator;
 pub struct Resolved {
     /// The image's name for messages and listings.
     pub reference: String,
-    /// Identity of the bytes: the same for every name and server that stands for the same bytes,
-    /// as far as that is known.
+    /// Identity of the bytes and of who vouches for them: the same for all names in a registry that
+    /// stand for the same blob.
     pub key: String,
     /// How many bytes.
     pub size: u64,

@@ -141,6 +141,7 @@ impl CachedSource {
         self.check_refused()?;
         let mut fetched = 0_u64;
         for part in self.missing(range.start..range.end.min(self.size)) {
+            self.about_to_fetch(own);
             fetched = fetched.saturating_add(own.fill(part, self.origin.as_ref())?);
         }
         self.verify_when_complete();
@@ -154,6 +155,15 @@ impl CachedSource {
             let end = (first.len() as u64).min(self.size);
             // A cache that cannot be written is passed by.
             let _passed_by = own.fill(0..end, &Known(first));
+        }
+    }
+
+    /// Takes back what is said of the blob if what comes now is not checked: a part that was evicted
+    /// or damaged is fetched anew, and the whole is to be compared again.
+    fn about_to_fetch(&self, own: &Blob) {
+        if !self.origin.is_verified() && matches!(own.state(), State::Verified | State::Parts) {
+            own.set_state(State::Unverified);
+            self.verified.store(false, Ordering::Release);
         }
     }
 
@@ -229,6 +239,7 @@ impl CachedSource {
                 Ok(())
             });
         };
+        self.about_to_fetch(own);
         if !self.origin.has_ranges() && !self.streaming.swap(true, Ordering::AcqRel) {
             // Everything comes anyway: once, and from then on it is here.
             self.stream(own);

@@ -52,6 +52,11 @@ pub trait Origin: Fetch + fmt::Debug {
         1
     }
 
+    /// Whether what comes has been compared with a digest of its own.
+    fn is_verified(&self) -> bool {
+        false
+    }
+
     /// Counters since the origin was opened.
     fn figures(&self) -> OriginFigures;
 }
@@ -211,6 +216,10 @@ impl Origin for VerifiedOrigin {
 
     fn unit(&self) -> u64 {
         digests::CHUNK
+    }
+
+    fn is_verified(&self) -> bool {
+        true
     }
 
     fn figures(&self) -> OriginFigures {

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::key::HolderKey;
-use super::protocol::{self, Message};
+use super::protocol::{self, Message, Stream};
 use super::runtime_dir::RuntimeDir;
 use crate::rootfs::{BindPoint, Rootfs};
 
@@ -49,6 +49,7 @@ pub fn join(target: &Target<'_>, points: &[BindPoint]) -> io::Result<Rootfs> {
     let request = Message::Join {
         key: target.key.text().to_owned(),
         points: points.to_vec(),
+        stderr: Stream::of(rustix::stdio::stderr()),
     };
     for _ in 0..MAX_TRIES {
         let directory = RuntimeDir::open()?;

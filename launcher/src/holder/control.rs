@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+pub use super::protocol::Stream;
 use super::protocol::{self, Message};
 use crate::rootfs::BindPoint;
 
@@ -14,18 +15,26 @@ pub trait ServerControl {
     /// Worded for the user.
     fn add_view(&mut self, points: &[BindPoint]) -> io::Result<OwnedFd>;
 
+    /// Errors may be told on `stream`: it is the standard error that a launch came with.
+    fn hear(&mut self, stream: Stream);
+
     /// Figures as JSON text.
     fn statistics(&mut self) -> String;
 }
 
-/// Answers the holder's next request with `reason`: the server cannot start. The caller ends then.
-pub fn refuse(control: &OwnedFd, reason: &str) {
-    if let Ok(Some(_)) = protocol::receive(control) {
-        let failed = Message::Failed {
-            reason: reason.to_owned(),
-        };
-        // A holder that is gone need not be told.
-        let _gone = protocol::send(control.as_fd(), &failed, &[]);
+/// Answers the holder's next request with `reason`: the server cannot start. What is no request goes
+/// to `hear`. `false` when the holder is gone.
+pub fn refuse(control: &OwnedFd, reason: &str, hear: &mut dyn FnMut(Stream)) -> bool {
+    let failed = || Message::Failed {
+        reason: reason.to_owned(),
+    };
+    match protocol::receive(control) {
+        Ok(Some((Message::Stderr { stream }, _))) => {
+            hear(stream);
+            true
+        }
+        Ok(Some(_)) => protocol::send(control.as_fd(), &failed(), &[]).is_ok(),
+        Ok(None) | Err(_) => false,
     }
 }
 
@@ -33,6 +42,10 @@ pub fn refuse(control: &OwnedFd, reason: &str) {
 pub fn obey(control: &OwnedFd, server: &mut dyn ServerControl) {
     while let Ok(Some((message, _))) = protocol::receive(control) {
         let (answer, descriptor) = match message {
+            Message::Stderr { stream } => {
+                server.hear(stream);
+                continue;
+            }
             Message::AddView { points } => match server.add_view(&points) {
                 Ok(root) => (Message::ViewAdded, Some(root)),
                 Err(error) => (

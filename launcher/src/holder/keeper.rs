@@ -15,10 +15,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use rustix::thread::UnshareFlags;
 
 use super::key::HolderKey;
-use super::protocol::{self, Message};
+use super::protocol::{self, Message, Stream};
 use super::runtime_dir::RuntimeDir;
 use super::summons::{Summons, answer_failure};
-use super::supervise::{RestartPause, set_name};
+use super::supervise::{Restarts, Start, set_name, was_killed};
 use super::{DEFAULT_LINGER, HOLDER_NAME, LINGER_VARIABLE, SERVER_NAME, client};
 use crate::idmap;
 use crate::kernel::{self, Fork};
@@ -35,6 +35,11 @@ pub trait Backend {
     /// Worded for the user.
     fn mount(&mut self, target: &Path) -> io::Result<()>;
 
+    /// Whether its servers may have something to say to those who launch, while all goes well.
+    fn speaks(&self) -> bool {
+        false
+    }
+
     /// Serves the mount, in a process of its own, until it is gone from all namespaces.
     ///
     /// # Errors
@@ -49,8 +54,10 @@ pub struct ServerStart {
     pub control: OwnedFd,
     /// Views that exist already, in the order of their numbers.
     pub views: Vec<Vec<BindPoint>>,
-    /// Another server died: have its requests sent again.
-    pub restarted: bool,
+    /// What came before it.
+    pub start: Start,
+    /// Where errors may be told.
+    pub streams: Vec<Stream>,
     /// Root of the mount in the holder's namespace, opened with `O_PATH`. It keeps the mount: to be
     /// closed when the holder is gone.
     pub root: OwnedFd,
@@ -90,10 +97,11 @@ pub fn keep(summons: Summons, backend: &mut dyn Backend) -> io::Result<()> {
         server: None,
         views: Vec::new(),
         launched: Vec::new(),
+        streams: Vec::new(),
         linger: linger(),
-        pause: RestartPause::default(),
+        restarts: Restarts::default(),
     };
-    keeper.start_server(false)?;
+    keeper.start_server(Start::default())?;
     keeper.answer(&first);
     drop(first);
     keeper.run()
@@ -163,8 +171,10 @@ struct Keeper<'a> {
     views: Vec<View>,
     /// pidfds of the processes that joined and still live.
     launched: Vec<OwnedFd>,
+    /// Standard errors of launches, the latest ones.
+    streams: Vec<Stream>,
     linger: Duration,
-    pause: RestartPause,
+    restarts: Restarts,
 }
 
 impl Keeper<'_> {
@@ -264,8 +274,13 @@ impl Keeper<'_> {
             return Ok(());
         };
         match message {
-            Message::Join { key, points } => {
+            Message::Join {
+                key,
+                points,
+                stderr,
+            } => {
                 self.check_key(&key)?;
+                self.pass_on(stderr);
                 let tree = self.tree_with(points)?;
                 let mut descriptors = vec![tree.as_fd()];
                 descriptors.extend(self.user_namespace.as_ref().map(AsFd::as_fd));
@@ -282,6 +297,21 @@ impl Keeper<'_> {
                 io::ErrorKind::InvalidInput,
                 "not a request to a holder",
             )),
+        }
+    }
+
+    /// Lets the server know where it may tell errors.
+    fn pass_on(&mut self, stream: Stream) {
+        if stream == Stream::default() || self.streams.contains(&stream) {
+            return;
+        }
+        if self.streams.len() >= MAX_STREAMS {
+            self.streams.remove(0);
+        }
+        self.streams.push(stream);
+        if let Some(server) = self.server.as_ref().filter(|_| self.backend.speaks()) {
+            // A server that is dead has a successor, which gets the whole list.
+            let _dead = protocol::send(server.control.as_fd(), &Message::Stderr { stream }, &[]);
         }
     }
 
@@ -343,7 +373,7 @@ impl Keeper<'_> {
         Err(io::Error::other("the image's server keeps dying"))
     }
 
-    fn start_server(&mut self, restarted: bool) -> io::Result<()> {
+    fn start_server(&mut self, start: Start) -> io::Result<()> {
         let (own, theirs) = protocol::socket_pair()?;
         let views = self.views.iter().map(|view| view.points.clone()).collect();
         match kernel::fork()? {
@@ -366,12 +396,14 @@ impl Keeper<'_> {
                 self.server = None;
                 self.launched.clear();
                 self.views.clear();
+                let streams = std::mem::take(&mut self.streams);
                 set_name(SERVER_NAME);
                 let served = leave_mount(self.directory.path()).and_then(|root| {
                     self.backend.serve(ServerStart {
                         control: theirs,
                         views,
-                        restarted,
+                        start,
+                        streams,
                         root,
                     })
                 });
@@ -381,21 +413,28 @@ impl Keeper<'_> {
     }
 
     fn reap_and_restart(&mut self) -> io::Result<()> {
+        let mut start = Start {
+            restarted: true,
+            hopeless: false,
+        };
         if let Some(server) = self.server.take() {
             // Closing the line first: a server that is merely deaf must not be waited for.
             drop(server.control);
             // It may be dead already, which is the usual case.
             let _dead = rustix::process::pidfd_send_signal(&server.pidfd, Signal::KILL);
             let ended = rustix::process::waitpid(Some(server.pid), WaitOptions::empty())?;
-            if ended.is_some_and(|(_, status)| status.exit_status() == Some(0)) {
+            let ended = ended.map(|(_, status)| status);
+            if ended.is_some_and(|status| status.exit_status() == Some(0)) {
                 // It ends well only when the kernel says that the connection is no more: an
                 // administrator aborted it. Newcomers shall get a fresh one.
                 self.directory.remove(&self.socket_name);
                 return Err(io::Error::other("the connection to the kernel was aborted"));
             }
-            self.pause.after(server.started.elapsed());
+            start = self
+                .restarts
+                .after(server.started.elapsed(), was_killed(ended));
         }
-        self.start_server(true)
+        self.start_server(start)
     }
 
     /// Ends the holder's service unless someone knocked at the last moment: `true` when done.
@@ -416,6 +455,9 @@ impl Keeper<'_> {
         Ok(true)
     }
 }
+
+/// Standard errors remembered: launches of a job step share one, or have one each.
+const MAX_STREAMS: usize = 1024;
 
 /// Servers that one request may outlive.
 const MAX_ASK_TRIES: usize = 100;

@@ -27,6 +27,28 @@ const MAX_MESSAGE_BYTES: usize = 128 << 10;
 /// Descriptors in one message at most.
 const MAX_DESCRIPTORS: usize = 4;
 
+/// The file behind a descriptor: device and inode. The default is no file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Stream {
+    /// `st_dev`
+    pub device: u64,
+    /// `st_ino`
+    pub inode: u64,
+}
+
+impl Stream {
+    /// What `descriptor` leads to.
+    pub fn of(descriptor: impl AsFd) -> Self {
+        rustix::fs::fstat(descriptor).map_or_else(
+            |_| Self::default(),
+            |stat| Self {
+                device: stat.st_dev,
+                inode: stat.st_ino,
+            },
+        )
+    }
+}
+
 /// One message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Message {
@@ -37,8 +59,14 @@ pub(crate) enum Message {
         runtime_dir: PathBuf,
         image: PathBuf,
     },
-    /// Launcher to holder: a tree in which these points exist.
-    Join { key: String, points: Vec<BindPoint> },
+    /// Launcher to holder: a tree in which these points exist. Errors may be told on that stream.
+    Join {
+        key: String,
+        points: Vec<BindPoint>,
+        stderr: Stream,
+    },
+    /// Holder to server: errors may be told on this stream. Not answered.
+    Stderr { stream: Stream },
     /// Holder to launcher: descriptor 0 is the tree, descriptor 1, if there, the user namespace.
     Joined,
     /// Launcher to holder, and on to the server: figures, please.
@@ -61,6 +89,7 @@ const FIGURES: u8 = 5;
 const ADD_VIEW: u8 = 6;
 const VIEW_ADDED: u8 = 7;
 const FAILED: u8 = 8;
+const STDERR: u8 = 9;
 
 /// A new pair of connected sockets.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -153,10 +182,19 @@ impl Message {
                 put_bytes(&mut out, runtime_dir.as_os_str().as_bytes());
                 put_bytes(&mut out, image.as_os_str().as_bytes());
             }
-            Self::Join { key, points } => {
+            Self::Join {
+                key,
+                points,
+                stderr,
+            } => {
                 out.push(JOIN);
                 put_bytes(&mut out, key.as_bytes());
                 put_points(&mut out, points);
+                put_stream(&mut out, *stderr);
+            }
+            Self::Stderr { stream } => {
+                out.push(STDERR);
+                put_stream(&mut out, *stream);
             }
             Self::Joined => out.push(JOINED),
             Self::Statistics { key } => {
@@ -192,6 +230,10 @@ impl Message {
             JOIN => Self::Join {
                 key: reader.text()?,
                 points: reader.points()?,
+                stderr: reader.stream()?,
+            },
+            STDERR => Self::Stderr {
+                stream: reader.stream()?,
             },
             JOINED => Self::Joined,
             STATISTICS => Self::Statistics {
@@ -230,6 +272,11 @@ fn put_points(out: &mut Vec<u8>, points: &[BindPoint]) {
     }
 }
 
+fn put_stream(out: &mut Vec<u8>, stream: Stream) {
+    out.extend_from_slice(&stream.device.to_ne_bytes());
+    out.extend_from_slice(&stream.inode.to_ne_bytes());
+}
+
 struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -239,6 +286,19 @@ impl<'a> Reader<'a> {
         let (value, rest) = self.rest.split_first_chunk::<4>()?;
         self.rest = rest;
         Some(u32::from_ne_bytes(*value))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        let (value, rest) = self.rest.split_first_chunk::<8>()?;
+        self.rest = rest;
+        Some(u64::from_ne_bytes(*value))
+    }
+
+    fn stream(&mut self) -> Option<Stream> {
+        Some(Stream {
+            device: self.u64()?,
+            inode: self.u64()?,
+        })
     }
 
     fn bytes(&mut self) -> Option<&'a [u8]> {
@@ -303,6 +363,13 @@ mod tests {
             Message::Join {
                 key: "k".into(),
                 points: points.clone(),
+                stderr: Stream {
+                    device: 1,
+                    inode: u64::MAX,
+                },
+            },
+            Message::Stderr {
+                stream: Stream::default(),
             },
             Message::Joined,
             Message::Statistics { key: String::new() },

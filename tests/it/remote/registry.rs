@@ -11,7 +11,7 @@ use skiff_tests::web::token::{Signer, TokenServer};
 use skiff_tests::web::{Authority, Place, Server};
 use skiff_tests::{command::Cmd, program};
 
-use super::{compare, picture, python_sif};
+use super::{compare, picture, picture_by, python_sif};
 
 /// Apptainer as the ordinary user, with credentials in the environment.
 fn apptainer(place: &Place, login: bool) -> Cmd {
@@ -95,6 +95,13 @@ fn a_registry_with_a_password() {
     give_login(&mut cmd);
     let outcome = cmd.run().expect_success("with a password");
     assert_eq!(outcome.stdout_text(), "42\n");
+    looks_the_same(&place, &name, "with a password");
+}
+
+/// With the login, all of the image is as it is at home.
+fn looks_the_same(place: &Place, name: &str, what: &str) {
+    let wanted = picture(place, python_sif().to_str().expect("plain"));
+    compare(&wanted, &picture_by(place, name, &mut give_login), what);
 }
 
 #[test]
@@ -136,4 +143,5 @@ fn a_registry_with_tokens() {
     assert_eq!(outcome.stdout_text(), local.stdout_text());
     let given = tokens.log().count(|entry| entry.status == 200);
     assert!((2..=6).contains(&given), "{given} tokens: {}", tokens.log());
+    looks_the_same(&place, &name, "with tokens");
 }

@@ -95,7 +95,7 @@ pub fn mount(args: &MountArgs, context: &cli::Context) -> anyhow::Result<ExitSta
         return Ok(ExitStatus::Success);
     }
     supervise::set_name(HOLDER_NAME);
-    supervise::supervise(&mut |restarted| backend.serve_plain(restarted))?;
+    supervise::supervise(&mut |start| backend.serve_plain(start))?;
     Ok(ExitStatus::Success)
 }
 

@@ -84,8 +84,13 @@ pub fn run(args: &WarmArgs, context: &Context) -> anyhow::Result<ExitStatus> {
     if args.remote.disable_cache {
         return Err(usage("--disable-cache leaves nothing to warm".to_owned()));
     }
+    let (wanted, jobs) = match wanted(args, deadline)? {
+        Some(wanted) => (wanted, jobs),
+        // There is no time left to do anything with it.
+        None => (Wanted::Startup, 0),
+    };
     let wish = Arc::new(Wish {
-        wanted: wanted(args)?,
+        wanted,
         pin: args.pin,
         remote: args.remote.clone(),
         context: context.clone(),
@@ -105,18 +110,18 @@ pub fn run(args: &WarmArgs, context: &Context) -> anyhow::Result<ExitStatus> {
     })
 }
 
-/// The parts that the flags ask for.
-fn wanted(args: &WarmArgs) -> anyhow::Result<Wanted> {
+/// The parts that the flags ask for; `None` when the deadline passed before that was known.
+fn wanted(args: &WarmArgs, deadline: Option<Instant>) -> anyhow::Result<Option<Wanted>> {
     let files = !args.files.is_empty() || args.paths_from.is_some();
     if args.full && files {
         let reason = "--full is all there is: it does not go with --files or --paths-from";
         return Err(CommandError(reason.to_owned()).into());
     }
     if args.full {
-        return Ok(Wanted::Everything);
+        return Ok(Some(Wanted::Everything));
     }
     if !files {
-        return Ok(Wanted::Startup);
+        return Ok(Some(Wanted::Startup));
     }
     let globs = args.files.iter().map(|text| {
         let glob = Glob::parse(text.as_bytes()).ok_or_else(|| {
@@ -129,10 +134,35 @@ fn wanted(args: &WarmArgs) -> anyhow::Result<Wanted> {
     });
     let globs = globs.collect::<Result<_, CommandError>>()?;
     let paths = match &args.paths_from {
-        Some(file) => read_paths(file)?,
-        None => Vec::new(),
+        Some(file) => read_paths_until(file, deadline)?,
+        None => Some(Vec::new()),
     };
-    Ok(Wanted::Files { globs, paths })
+    Ok(paths.map(|paths| Wanted::Files { globs, paths }))
+}
+
+/// As [`read_paths`]; `None` when that is not done by the deadline: it may be a pipe that nobody
+/// fills, or a file on a server that does not answer.
+fn read_paths_until(
+    file: &OsStr,
+    deadline: Option<Instant>,
+) -> anyhow::Result<Option<Vec<Vec<u8>>>> {
+    let Some(deadline) = deadline else {
+        return read_paths(file).map(Some);
+    };
+    let (sender, receiver) = mpsc::channel();
+    let name = file.to_owned();
+    std::thread::Builder::new()
+        .name("paths".into())
+        .spawn(move || {
+            // Nobody listens any more once the deadline has passed.
+            let _late = sender.send(read_paths(&name));
+        })
+        .context("starting a thread")?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    match receiver.recv_timeout(left) {
+        Ok(paths) => paths.map(Some),
+        Err(_) => Ok(None),
+    }
 }
 
 /// The lines of `file`.

@@ -26,9 +26,10 @@ const SEAL: &[u8] = b"skiff remote image 1\n";
 /// The most that a description may take; credentials included it has some hundred bytes.
 const MAX_SEALED_BYTES: u64 = 1 << 20;
 
-/// Note that no digests of chunks are published for a blob, and how many seconds it is believed.
+/// Note that no digests of chunks were to be had for a blob, and how many seconds it is believed: a
+/// look that failed must not keep a node from checking what it fetches for long.
 const NO_DIGESTS: &str = "no-digests";
-const NO_DIGESTS_FOR: u64 = 24 * 3600;
+const NO_DIGESTS_FOR: u64 = 10 * 60;
 
 /// An image that was found elsewhere, with all that a server needs to serve it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -129,7 +130,7 @@ impl RemoteImage {
         {
             return blob;
         }
-        // Most registries have none: not asked again for a day.
+        // Most registries have none: not asked by every start.
         let key = &self.resolved.key;
         let cache = own_cache();
         let none_since = cache

@@ -3,7 +3,7 @@
 //! The kernel says which thread asks. The standard error of its process is borrowed for as long as a
 //! line takes, so that nothing of the container's is kept open: a pipe ends when its writers do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -18,6 +18,7 @@ use skiff_fs::fuse::handler::{FileSystem, Witness};
 use skiff_fs::remote::{Event, Observer};
 use skiff_fs::source::CachedSource;
 use skiff_fs::tree::TreeError;
+use skiff_launcher::holder::control::Stream;
 
 use super::RemoteImage;
 use super::progress::line;
@@ -35,18 +36,47 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// The log is begun anew when it has grown to this.
 const MAX_LOG_BYTES: u64 = 1 << 20;
 
+/// The standard errors that launches came with. A process may have something else as descriptor 2: a
+/// daemon that closed what it was born with gets its data file or its socket under that number.
+#[derive(Clone, Debug, Default)]
+pub struct Streams(Arc<Mutex<HashSet<Stream>>>);
+
+impl Streams {
+    /// These, and what is added.
+    pub fn new(streams: Vec<Stream>) -> Self {
+        Self(Arc::new(Mutex::new(streams.into_iter().collect())))
+    }
+
+    /// One more.
+    pub fn add(&self, stream: Stream) {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.insert(stream);
+    }
+
+    /// Whether a line of ours may be written to `stderr`: it is a terminal, or one of these.
+    fn have(&self, stderr: &File) -> bool {
+        let known = || {
+            let streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            streams.contains(&Stream::of(stderr))
+        };
+        stderr.is_terminal() || known()
+    }
+}
+
 /// Writes failures to the standard error of whoever meets them, and to the log.
 #[derive(Debug)]
 pub struct Herald {
     image: PathBuf,
+    streams: Streams,
     told: Mutex<HashMap<u32, Instant>>,
 }
 
 impl Herald {
-    /// Speaks of the image called `image`.
-    pub fn new(image: &Path) -> Self {
+    /// Speaks of the image called `image`, on terminals and on `streams`.
+    pub fn new(image: &Path, streams: &Streams) -> Self {
         Self {
             image: image.to_owned(),
+            streams: streams.clone(),
             told: Mutex::default(),
         }
     }
@@ -69,7 +99,7 @@ impl Witness for Herald {
         }
         let text = format!("ERROR:   {}: {}", self.image.display(), chain(error));
         log(&text);
-        if let Some(stderr) = stderr_of(pid) {
+        if let Some(stderr) = stderr_of(pid).filter(|stderr| self.streams.have(stderr)) {
             say(&stderr, &format!("{text}\n"));
         }
     }

@@ -63,7 +63,7 @@ fn age(memory: &Memory, name: &str, seconds: u64) {
     let mut pin = Pin::read(&memory.0, &reference(name)).unwrap();
     pin.at -= seconds;
     pin.tried = pin.tried.map(|at| at - seconds);
-    pin.write(Some(&memory.0), &reference(name).to_string());
+    pin.write(Some(&memory.0), &key(&reference(name)));
 }
 
 fn server(content: u8) -> Server {
@@ -202,4 +202,32 @@ fn freshness() {
     assert!(judge("oras://r/a:1", 1_000_030) && !judge("oras://r/a:1", 2_000_000));
     let digest = super::super::digest::Digest::of(b"");
     assert!(judge(&format!("oras://r/a@{digest}"), 0));
+}
+
+#[test]
+fn a_signed_query_is_not_written_down() {
+    let (memory, server) = (new_memory(), server(1));
+    let name = server.url("/x.sif?sig=hush");
+    let (first, _) = find(&memory, &name, &options()).unwrap();
+    let Location::Http { url, .. } = &first.location else {
+        panic!("{first:?}")
+    };
+    assert!(url.ends_with("?sig=hush"), "{url}");
+    // From the pin: the whole URL again, for this signature only.
+    assert_eq!(find(&memory, &name, &options()).unwrap().0, first);
+    assert_eq!(server.count(), 1);
+    find(&memory, &server.url("/x.sif?sig=other"), &options()).unwrap();
+    assert_eq!(server.count(), 2);
+    let mut folders = vec![memory.0.dir().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let found = bytes.windows(4).any(|window| window == b"hush");
+            assert!(!found, "it lies in {}", entry.path().display());
+        }
+    }
 }

@@ -88,3 +88,29 @@ fn secrets_in_urls_are_not_shown() {
         .to_string();
     assert!(!error.contains("secret"), "{error}");
 }
+
+#[test]
+fn secrets_in_names_that_are_none_are_not_shown() {
+    for (name, shown) in [
+        ("oras://me:secret@reg/a:b", "oras://reg/a:b"),
+        ("oras://me:se/cr@et@reg/a", "oras://reg/a"),
+        (
+            "https://h:99999/x.sif?sig=secret",
+            "https://h:99999/x.sif?...",
+        ),
+        ("library://me:secret@l/x", "library://l/x"),
+        ("shub://secret@l/x", "shub://l/x"),
+        ("oras://me:secret?@reg/A", "oras://reg/A"),
+    ] {
+        assert_eq!(hide_secrets(name), shown);
+        let error = Reference::parse(name).unwrap_err().to_string();
+        assert!(
+            error.starts_with(shown) && !error.contains("secret"),
+            "{error}"
+        );
+    }
+    let digest = Digest::of(b"");
+    let name = format!("oras://reg/A@{digest}");
+    assert_eq!(hide_secrets(&name), name);
+    assert_eq!(hide_secrets("a@b?c"), "a@b?c");
+}

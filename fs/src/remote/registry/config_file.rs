@@ -62,19 +62,11 @@ impl fmt::Debug for Auth {
 }
 
 impl ConfigFile {
-    /// Reads a file; none if it is not there.
-    pub(super) fn read(path: &Path) -> Result<Option<Self>, RemoteError> {
+    /// Reads a file; none if it is not there, or if it is closed to us and was not `named`.
+    pub(super) fn read(path: &Path, named: bool) -> Result<Option<Self>, RemoteError> {
         let text = match fs::read(path) {
             Ok(text) => text,
-            // A home directory may be closed to who runs this, as a container's root may find.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                return Ok(None);
-            }
+            Err(error) if is_absent(&error, named) => return Ok(None),
             Err(error) => return Err(unusable(path, error.to_string())),
         };
         if text.iter().all(u8::is_ascii_whitespace) {
@@ -110,6 +102,16 @@ impl ConfigFile {
     /// The helper for all registries.
     pub(super) fn store(&self) -> Option<&str> {
         self.store.as_deref().filter(|name| !name.is_empty())
+    }
+}
+
+/// Whether a file that cannot be read is as good as none. A home directory may be closed to who runs
+/// this, as root finds on a network file system; a file that the user named must be read.
+pub(super) fn is_absent(error: &io::Error, named: bool) -> bool {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => true,
+        io::ErrorKind::PermissionDenied => !named,
+        _ => false,
     }
 }
 
@@ -246,14 +248,14 @@ mod tests {
     fn a_damaged_file_is_named_and_its_content_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("auth.json");
-        assert!(ConfigFile::read(&path).unwrap().is_none());
+        assert!(ConfigFile::read(&path, true).unwrap().is_none());
         fs::write(&path, r#"{"auths": {"reg": {"auth": secret}}}"#).unwrap();
-        let error = ConfigFile::read(&path).unwrap_err().to_string();
+        let error = ConfigFile::read(&path, true).unwrap_err().to_string();
         assert!(
             error.contains("auth.json") && !error.contains("secret"),
             "{error}"
         );
         fs::write(&path, "\n").unwrap();
-        assert!(ConfigFile::read(&path).unwrap().is_none());
+        assert!(ConfigFile::read(&path, true).unwrap().is_none());
     }
 }

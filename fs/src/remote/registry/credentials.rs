@@ -19,7 +19,8 @@ pub(super) fn find(
         return Ok(Some(Credentials::Password { username, password }));
     }
     for path in files(options) {
-        let Some(file) = ConfigFile::read(&path)? else {
+        let named = options.authfile.as_ref() == Some(&path);
+        let Some(file) = ConfigFile::read(&path, named)? else {
             continue;
         };
         // A helper for this registry goes before the file's own entries, one for all comes after.
@@ -44,6 +45,7 @@ pub(super) fn find(
 mod tests {
     use std::fs;
 
+    use super::super::config_file::is_absent;
     use super::*;
 
     fn password(username: &str, password: &str) -> Option<Credentials> {
@@ -84,6 +86,10 @@ mod tests {
             }
             assert_eq!(now(&options), password(path, "p"));
         }
+        // A file within a file is not there, and one that cannot be read was not meant, unless it
+        // was named.
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        assert!(is_absent(&denied, false) && !is_absent(&denied, true));
         options.username = Some("me".to_owned());
         assert_eq!(now(&options), password("own", "p"));
         options.password = Some("pw".to_owned());

@@ -15,7 +15,6 @@ use super::super::failure::Failure;
 use super::super::reference::shown;
 use super::super::resolve::basic;
 use super::super::roads::Road;
-use super::super::transport::Reply;
 use super::challenge::Challenge;
 use super::config_file::Credentials;
 use super::credentials;
@@ -99,12 +98,13 @@ impl Guard {
         Ok(state.pass.as_ref().map(|pass| pass.header.clone()))
     }
 
-    /// The server refused what we sent. Gets something better, or says why that is impossible.
+    /// The server refused what we sent, in an answer with these headers. Gets something better, or
+    /// says why that is impossible.
     pub(in super::super) async fn refused(
         &self,
         client: &Client,
         road: &Road,
-        reply: &Reply,
+        reply: &HeaderMap,
         sent: Option<&HeaderValue>,
         wait: Duration,
     ) -> Result<(), Failure> {
@@ -115,7 +115,7 @@ impl Guard {
             // it has failed.
             return Ok(());
         }
-        let Some(challenge) = Challenge::of(reply.headers()) else {
+        let Some(challenge) = Challenge::of(reply) else {
             return Err(self.denied(road, "the registry does not say how to log in"));
         };
         state.challenge = Some(challenge);

@@ -106,7 +106,9 @@ impl Client {
             .map_err(|reason| unusable(&name, reason))?;
         Ok(Resolved {
             reference: name.clone(),
-            key: layer.digest.to_string(),
+            // With the registry: until the whole has been compared with its digest, parts are only
+            // what this registry says they are, and another one must not be answered for.
+            key: format!("{} {}", layer.digest, oras.registry()),
             size: layer.size,
             digest: Some(layer.digest.to_string()),
             media_type: Some(layer.media_type.clone()),

@@ -9,7 +9,6 @@
 //! ```
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -17,6 +16,7 @@ use serde::Deserialize;
 use super::super::error::RemoteError;
 use super::super::options::Places;
 use super::Place;
+use super::config_file::is_absent;
 
 /// A `[[registry]]` table.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -76,9 +76,10 @@ impl RegistriesConf {
     pub(super) fn read(places: &Places) -> Result<Self, RemoteError> {
         let mut conf = Self::default();
         for path in files(places) {
+            let named = places.registries_conf.as_ref() == Some(&path);
             let text = match fs::read_to_string(&path) {
                 Ok(text) => text,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if is_absent(&error, named) => continue,
                 Err(error) => return Err(unusable(&path, error.to_string())),
             };
             conf.add(&path, &text)?;

@@ -65,9 +65,11 @@ fn a_sif_is_found_by_tag_and_by_digest() {
     let it = setup(options());
     let (resolved, _) = it.resolve(&name(&server)).unwrap();
     let digest = Digest::of(&data(SIZE)).to_string();
+    // Another registry that claims to have this blob does not fill this one's place in the cache.
+    let key = format!("{digest} {}", server.host());
     assert_eq!(
         (resolved.key.as_str(), resolved.size),
-        (digest.as_str(), SIZE as u64)
+        (key.as_str(), SIZE as u64)
     );
     assert_eq!(
         (resolved.digest.as_deref(), resolved.media_type.as_deref()),
@@ -170,6 +172,37 @@ fn tokens_are_asked_for_once_and_replaced_once_when_refused() {
     });
     assert_eq!(tokens(), 2);
     assert_eq!(it.listener.heard(), [""; 0]);
+}
+
+/// A token server on the registry's own host, and as many refused requests as it takes at once: the
+/// request for the token gets through.
+#[test]
+fn refused_requests_leave_room_for_the_token() {
+    let good = Arc::new(Mutex::new(0));
+    let script_good = Arc::clone(&good);
+    let server = Server::start(move |request| {
+        let mut steps = with_tokens(request, &script_good, "");
+        if !request.target.starts_with("/token") {
+            // They are all under way together.
+            steps.insert(0, Step::Wait(100));
+        }
+        steps
+    });
+    let options = RemoteOptions {
+        requests_per_host: 4,
+        stall_after: Duration::from_secs(5),
+        ..options()
+    };
+    let blob = open(&setup(options), &server).unwrap();
+    *good.lock().unwrap() = 100;
+    let begin = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| check(&blob));
+        }
+    });
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
 #[test]
@@ -280,6 +313,31 @@ fn an_identity_token_is_exchanged_by_post() {
         )
         .unwrap(),
     );
+}
+
+/// A refresh token makes tokens for years: it is for the token server and nobody that sends on to.
+#[test]
+fn an_identity_token_is_not_posted_on() {
+    let thief = Server::start(|_| answer("200 OK", &[], br#"{"access_token":"t7"}"#));
+    let target = format!("Location: {}", thief.url("/token"));
+    let server = Server::start(move |request| {
+        if request.target == "/token" {
+            return answer("307 Temporary Redirect", &[&target], b"");
+        }
+        with_tokens(request, &Mutex::new(7), "")
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("auth.json");
+    let host = server.host();
+    let auths = format!(r#"{{"auths":{{"{host}":{{"identitytoken":"id/t"}}}}}}"#);
+    fs::write(&path, auths).unwrap();
+    let options = RemoteOptions {
+        authfile: Some(path),
+        ..options()
+    };
+    let error = open(&setup(options), &server).unwrap_err().to_string();
+    assert!(error.contains("where the login"), "{error}");
+    assert_eq!(thief.count(), 0);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use skiff_cache::disk::Blob;
 use skiff_fs::image::ImageError;
-use skiff_fs::remote::{Observer, Reference, pins};
+use skiff_fs::remote::{Observer, Reference, hide_secrets, pins};
 use skiff_fs::source::{CachedSource, placement};
 
 use super::fetch::{self, Budget};
@@ -87,7 +87,7 @@ impl Task {
     pub(super) fn shown(&self) -> String {
         match remote::reference(&self.name) {
             Ok(Some(reference)) => reference.name(),
-            _ => self.name.display().to_string(),
+            _ => hide_secrets(&self.name.to_string_lossy()),
         }
     }
 
