@@ -126,6 +126,32 @@ pub enum LaunchError {
         /// The kernel's answer in C's words.
         reason: String,
     },
+    /// The ids of a user namespace could not be mapped.
+    #[error("container creation failed: could not map the ids of the user namespace: {reason}")]
+    IdMap {
+        /// What the helper or the kernel said.
+        reason: String,
+    },
+    /// A security feature could not be set up.
+    #[error("failed to apply security configuration: {reason}")]
+    Security {
+        /// Why.
+        reason: String,
+    },
+    /// A seccomp profile is none.
+    #[error("decoding seccomp profile failed: {}: {reason}", path.display())]
+    SeccompProfile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// `--fakeroot` has no way to go.
+    #[error("{reason}")]
+    Fakeroot {
+        /// Why, in Apptainer's words.
+        reason: String,
+    },
     /// The image's user namespace could not be joined.
     #[error(
         "container creation failed: could not join the user namespace of the mounted image: {reason}"

@@ -10,7 +10,10 @@ use rustix::fs::Mode;
 use rustix::thread::CapabilitySet;
 
 use crate::config::Config;
+use crate::fakeroot::FakerootFacts;
 use crate::kernel;
+use crate::request::identity::IdentityWish;
+use crate::security::labels;
 
 /// The user, as the host's database knows it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -51,6 +54,41 @@ pub struct HostFacts {
     pub privileged: bool,
     /// The caller's terminal.
     pub terminal: Option<PathBuf>,
+    /// What `--fakeroot` can use, where it is asked for.
+    pub fakeroot: Option<FakerootFacts>,
+    /// What `--security` can use, where it is asked for.
+    pub modules: SecurityModules,
+}
+
+/// Security features of this machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SecurityModules {
+    /// SELinux is on.
+    pub selinux: bool,
+    /// AppArmor is on.
+    pub apparmor: bool,
+    /// Version of the kernel: major, minor.
+    pub kernel: (u32, u32),
+}
+
+impl UserRecord {
+    /// What the host's database knows of user `uid`.
+    pub fn of(uid: u32) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        kernel::passwd_record(uid).map_or_else(
+            || Self {
+                name: uid.to_string(),
+                shell: "/bin/sh".to_owned(),
+                ..Self::default()
+            },
+            |record| Self {
+                name: text(record.name),
+                gecos: text(record.gecos),
+                home: PathBuf::from(OsStr::from_bytes(&record.home)),
+                shell: text(record.shell),
+            },
+        )
+    }
 }
 
 impl HostFacts {
@@ -60,19 +98,7 @@ impl HostFacts {
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let user = kernel::passwd_record(uid).map_or_else(
-            || UserRecord {
-                name: uid.to_string(),
-                shell: "/bin/sh".to_owned(),
-                ..UserRecord::default()
-            },
-            |record| UserRecord {
-                name: text(record.name),
-                gecos: text(record.gecos),
-                home: PathBuf::from(OsStr::from_bytes(&record.home)),
-                shell: text(record.shell),
-            },
-        );
+        let user = UserRecord::of(uid);
         let mut gids = vec![gid];
         if config.config_group {
             // Without the list, only the primary group is named.
@@ -101,8 +127,34 @@ impl HostFacts {
             umask: current_umask(),
             privileged,
             terminal: terminal(),
+            fakeroot: None,
+            modules: SecurityModules::default(),
         }
     }
+
+    /// Looks at what only some wishes make interesting.
+    pub fn look_for(&mut self, wish: &IdentityWish) {
+        if let Some(fakeroot) = wish.fakeroot {
+            self.fakeroot = Some(FakerootFacts::probe(fakeroot, self));
+        }
+        if wish.selinux.is_some() || wish.apparmor.is_some() || wish.seccomp.is_some() {
+            self.modules = SecurityModules {
+                selinux: labels::selinux_enabled(),
+                apparmor: labels::apparmor_enabled(),
+                kernel: kernel_version(),
+            };
+        }
+    }
+}
+
+/// Major and minor version of the running kernel.
+fn kernel_version() -> (u32, u32) {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release
+        .split(|character: char| !character.is_ascii_digit())
+        .map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// The umask can only be read by setting it.

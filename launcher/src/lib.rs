@@ -11,6 +11,7 @@ pub mod admission;
 pub mod config;
 pub mod environment;
 pub mod error;
+pub mod fakeroot;
 pub mod holder;
 pub mod host;
 pub mod identity;

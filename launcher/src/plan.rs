@@ -5,6 +5,7 @@
 //! [`HostPaths`] it is given.
 //!
 //! ```text
+//! identity     who the program is, what it may do
 //! namespaces   which ones, who is process 1
 //! mounts       ordered steps and the bind points they need
 //! userbinds    the user's binds: order, duplicates, /dev
@@ -12,6 +13,7 @@
 //! print        the readable form
 //! ```
 
+mod identity;
 mod mounts;
 mod namespaces;
 mod print;
@@ -25,13 +27,15 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::environment::{self, EnvironmentFile};
 use crate::error::LaunchError;
+use crate::fakeroot::FakerootCommand;
 use crate::host::{HostFacts, HostPaths};
-use crate::identity;
 use crate::mount::MountStep;
 use crate::report::Report;
 use crate::request::{HomeWish, LaunchRequest, RootKind};
 use crate::rootfs::BindPoint;
 use crate::script::{self, ScriptPlan};
+use crate::security::labels::Label;
+use crate::security::seccomp::Filter;
 
 pub use namespaces::{InitKind, NamespacePlan, UserNamespace};
 pub use working::WorkingDirectory;
@@ -65,6 +69,8 @@ pub struct LaunchPlan {
     pub umask: u32,
     /// Privileges of the program.
     pub security: SecurityPlan,
+    /// The program runs under this.
+    pub fakeroot: Option<FakerootCommand>,
     /// What is started, and its environment.
     pub script: ScriptPlan,
 }
@@ -83,12 +89,30 @@ pub enum RootPlan {
 }
 
 /// What the program may do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct SecurityPlan {
     /// Nothing it executes gains privileges.
     pub no_new_privileges: bool,
-    /// All capabilities go, those of the bounding set included.
-    pub drop_capabilities: bool,
+    /// Capabilities that it has, as far as the caller has them; all others go, those of the
+    /// bounding set included.
+    pub capabilities: u64,
+    /// Ids that root changes to.
+    pub ids: Option<TargetIds>,
+    /// What security modules make of it.
+    pub labels: Vec<Label>,
+    /// System call filters.
+    pub filters: Vec<Filter>,
+    /// Set-user-id programs of the image work.
+    pub allow_setuid: bool,
+}
+
+/// `--security uid:, gid:` of root.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct TargetIds {
+    /// User.
+    pub uid: Option<u32>,
+    /// Groups, the primary one first.
+    pub groups: Vec<u32>,
 }
 
 /// What a plan is made from.
@@ -136,12 +160,15 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
         RootKind::Mounted => RootPlan::Mounted,
     };
     if let Some(name) = &request.hostname
-        && !identity::is_hostname(name)
+        && !crate::identity::is_hostname(name)
     {
         return Err(LaunchError::Hostname { name: name.clone() });
     }
-    let namespaces = namespaces::plan(request, config, facts, report)?;
-    let home = home_destination(request, facts);
+    let identity = identity::plan(inputs, report)?;
+    let amended = identity.amend(request);
+    let request = amended.as_ref().unwrap_or(request);
+    let namespaces = namespaces::plan(request, config, facts, &identity, report)?;
+    let home = home_destination(request, facts, identity.root_home);
     let (mounts, bind_points) = mounts::plan(
         &mounts::Inputs {
             request,
@@ -149,6 +176,7 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
             facts,
             paths: inputs.paths,
             namespaces: &namespaces,
+            identity: &identity,
             home: &home,
         },
         report,
@@ -158,9 +186,6 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
         report(notice.level, &notice.text);
     }
     let working_directory = working::plan(request, &home);
-    // Root keeps what it has; for anybody else a capability inside the user namespace would only
-    // be a way to undo the container's mounts.
-    let restricted = facts.uid != 0;
     Ok(LaunchPlan {
         image: request.image.path.clone(),
         root,
@@ -174,19 +199,17 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
         working_directory,
         home,
         umask: if request.no_umask { 0o022 } else { facts.umask },
-        security: SecurityPlan {
-            no_new_privileges: restricted,
-            drop_capabilities: restricted,
-        },
+        security: identity.security,
+        fakeroot: identity.command,
         script: script::plan(request, environment),
     })
 }
 
 /// The home directory's path in the container.
-pub fn home_destination(request: &LaunchRequest, facts: &HostFacts) -> PathBuf {
+fn home_destination(request: &LaunchRequest, facts: &HostFacts, root: bool) -> PathBuf {
     match &request.home {
         HomeWish::Custom { destination, .. } => destination.clone(),
-        HomeWish::Default | HomeWish::None if facts.uid == 0 => PathBuf::from("/root"),
+        HomeWish::Default | HomeWish::None if root => PathBuf::from("/root"),
         HomeWish::Default | HomeWish::None => host_home(request, facts),
     }
 }

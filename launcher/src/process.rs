@@ -21,6 +21,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::LaunchError;
+use crate::fakeroot::FakerootCommand;
 use crate::kernel::{self, Fork};
 use crate::plan::{InitKind, LaunchPlan};
 use crate::report::Report;
@@ -75,11 +76,13 @@ pub fn launch(
         setup::build(plan, root, report)?;
         return start(plan, report);
     };
+    // Whoever waits, and whoever is on the way to the program, is none of the container's business.
+    security::close_to_others()?;
     let mask = kernel::block_signals().map_err(setup::io("blocking signals"))?;
     match kernel::fork().map_err(setup::io("starting process 1"))? {
         Fork::Parent(child) => {
             drop(root);
-            security::apply(plan.security)?;
+            security::apply_to_supervisor(&plan.security)?;
             return supervise::outer(child);
         }
         Fork::Child => setup::die_with_parent()?,
@@ -88,7 +91,7 @@ pub fn launch(
     if init == InitKind::Shim {
         match kernel::fork().map_err(setup::io("starting the program"))? {
             Fork::Parent(child) => {
-                security::apply(plan.security)?;
+                security::apply_to_supervisor(&plan.security)?;
                 return supervise::init(child);
             }
             Fork::Child => {}
@@ -102,7 +105,26 @@ pub fn launch(
 fn start(plan: &LaunchPlan, report: &mut Report<'_>) -> Result<u8, LaunchError> {
     setup::prepare(plan, report)?;
     match script::evaluate(&plan.script, Path::new("/"), report)? {
-        Start::Execute(program) => Err(execute::execute(&program)),
+        Start::Execute(program) => Err(execute::execute(&match plan.fakeroot {
+            Some(_) => under_fakeroot(program),
+            None => program,
+        })),
         Start::Exit(code) => Ok(code),
+    }
+}
+
+/// `program` started by the fakeroot command.
+fn under_fakeroot(program: Program) -> Program {
+    let prefix = FakerootCommand::prefix().map(OsString::from);
+    let path = PathBuf::from(&prefix[0]);
+    let rest = program.arguments.into_iter().skip(1);
+    Program {
+        path,
+        arguments: prefix
+            .into_iter()
+            .chain([program.path.into_os_string()])
+            .chain(rest)
+            .collect(),
+        environment: program.environment,
     }
 }

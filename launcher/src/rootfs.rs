@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use crate::idmap::IdMap;
+
 /// What must exist at a bind point.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -38,12 +40,14 @@ pub struct Rootfs {
 
 /// Makes mounted roots; implemented by the program over the file system server.
 pub trait RootfsProvider {
-    /// Returns a tree of the image in which every one of `points` that can exist does exist.
+    /// Returns a tree of the image in which every one of `points` that can exist does exist. With
+    /// `ids` its user namespace has these; else, the caller's, each under its own number.
     ///
     /// # Errors
     /// Anything that keeps the image from being mounted, worded for the user.
     fn provide(
         &mut self,
         points: &[BindPoint],
+        ids: Option<&IdMap>,
     ) -> Result<Rootfs, Box<dyn std::error::Error + Send + Sync>>;
 }

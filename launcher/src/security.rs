@@ -1,43 +1,94 @@
-//! Privileges of the program, given up just before it starts.
+//! Ids and privileges of the program, set just before it starts.
+//!
+//! ```text
+//! capabilities   sets by name
+//! labels         SELinux and AppArmor
+//! seccomp        system call filters
+//! ```
 
-use rustix::thread::{CapabilitySet, CapabilitySets};
+pub mod capabilities;
+pub mod labels;
+pub mod seccomp;
 
-use crate::error::{LaunchError, errno_reason};
-use crate::plan::SecurityPlan;
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Gid, Uid};
 
-/// Applies `plan` to this process.
+use crate::error::{LaunchError, errno_reason, reason};
+use crate::plan::{SecurityPlan, TargetIds};
+
+fn failed(step: &'static str) -> impl Fn(Errno) -> LaunchError {
+    move |error| LaunchError::Setup {
+        step,
+        reason: errno_reason(error),
+    }
+}
+
+/// Applies `plan` to this process, which becomes the program.
+///
+/// # Errors
+/// The kernel's refusal of a step: the program must not start with other rights than were planned.
+pub fn apply(plan: &SecurityPlan) -> Result<(), LaunchError> {
+    // Labels first: without new privileges a security module may refuse to change them.
+    for label in &plan.labels {
+        label.apply()?;
+    }
+    // Before the ids change, since that takes the right to do it away.
+    capabilities::bound(plan.capabilities);
+    if let Some(ids) = &plan.ids {
+        rustix::thread::set_keep_capabilities(true).map_err(failed("keeping capabilities"))?;
+        change_ids(ids)?;
+    }
+    restrict(plan)?;
+    // Filters last: one that pretends would swallow the calls above.
+    plan.filters.iter().try_for_each(seccomp::Filter::install)
+}
+
+/// Applies `plan` to a process that only waits for the program: it has no more capabilities than
+/// that, but must stay able to do its work.
 ///
 /// # Errors
 /// The kernel's refusal to take a privilege away.
-pub fn apply(plan: SecurityPlan) -> Result<(), LaunchError> {
-    let failed = |step| {
-        move |error: rustix::io::Errno| LaunchError::Setup {
-            step,
-            reason: errno_reason(error),
-        }
-    };
-    if plan.drop_capabilities {
-        for bit in 0..u64::BITS {
-            let capability = CapabilitySet::from_bits_retain(1 << bit);
-            // EINVAL is the end of the kernel's list; EPERM means that we hold nothing that could
-            // come back, because no new privileges are allowed either.
-            if rustix::thread::remove_capability_from_bounding_set(capability).is_err() {
-                break;
-            }
-        }
-        let none = CapabilitySet::empty();
-        rustix::thread::set_capabilities(
-            None,
-            CapabilitySets {
-                effective: none,
-                permitted: none,
-                inheritable: none,
-            },
-        )
-        .map_err(failed("dropping capabilities"))?;
-    }
+pub fn apply_to_supervisor(plan: &SecurityPlan) -> Result<(), LaunchError> {
+    capabilities::bound(plan.capabilities);
+    restrict(plan)
+}
+
+fn restrict(plan: &SecurityPlan) -> Result<(), LaunchError> {
+    capabilities::set(plan.capabilities).map_err(|error| LaunchError::Setup {
+        step: "setting capabilities",
+        reason: reason(&error),
+    })?;
     if plan.no_new_privileges {
         rustix::thread::set_no_new_privs(true).map_err(failed("forbidding new privileges"))?;
     }
     Ok(())
+}
+
+fn change_ids(ids: &TargetIds) -> Result<(), LaunchError> {
+    if let Some((first, _)) = ids.groups.split_first() {
+        // A single group replaces the others, too.
+        let list: Vec<Gid> = match ids.groups.len() {
+            1 => Vec::new(),
+            _ => ids.groups.iter().copied().map(Gid::from_raw).collect(),
+        };
+        rustix::thread::set_thread_groups(&list).map_err(failed("setting groups"))?;
+        let gid = Gid::from_raw(*first);
+        rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed("setting the group"))?;
+    }
+    if let Some(uid) = ids.uid {
+        let uid = Uid::from_raw(uid);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed("setting the user"))?;
+    }
+    Ok(())
+}
+
+/// Shuts this process, and those that it forks until they become other programs, to everybody
+/// else: nothing in a container can trace it, read its memory, or get at the program file of skiff
+/// through `/proc/PID/exe`.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn close_to_others() -> Result<(), LaunchError> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(failed("closing the process to others"))
 }

@@ -51,9 +51,10 @@ pub struct Launch<'a> {
 pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
     let found = image::find(wish.image, &wish.options.remote, wish.context)?;
     let config = configuration(wish.context)?;
-    let facts = HostFacts::probe(&config);
+    let mut facts = HostFacts::probe(&config);
     found.admit(&config, &facts)?;
     let request = request::build(wish, found.request)?;
+    facts.look_for(&request.identity);
     let files = environment::read_files(&request.environment.files)?;
     request::check_network(&wish.options.namespaces)?;
     let inputs = PlanInputs {

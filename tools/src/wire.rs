@@ -29,6 +29,7 @@ use skiff_launcher::holder::control::{self, ServerControl, Stream};
 use skiff_launcher::holder::keeper::{Backend, ServerStart};
 use skiff_launcher::holder::key::HolderKey;
 use skiff_launcher::holder::supervise::Start;
+use skiff_launcher::idmap::IdMap;
 use skiff_launcher::rootfs::{BindPoint, BindPointKind, Rootfs, RootfsProvider};
 
 use crate::remote::voice::{self, Herald, Quiet, Streams};
@@ -136,7 +137,11 @@ impl<'a> Provider<'a> {
 }
 
 impl RootfsProvider for Provider<'_> {
-    fn provide(&mut self, points: &[BindPoint]) -> Result<Rootfs, Box<dyn Error + Send + Sync>> {
+    fn provide(
+        &mut self,
+        points: &[BindPoint],
+        ids: Option<&IdMap>,
+    ) -> Result<Rootfs, Box<dyn Error + Send + Sync>> {
         let sealed;
         let image = match self.served {
             Served::Here(image) => file_of(image)?.as_fd(),
@@ -146,7 +151,8 @@ impl RootfsProvider for Provider<'_> {
             }
         };
         let target = Target {
-            key: self.served.holder_key()?,
+            key: self.served.holder_key()?.with_ids(ids),
+            ids: ids.cloned(),
             image,
             path: self.served.path(),
             program: PathBuf::from("/proc/self/exe"),
@@ -180,18 +186,16 @@ impl FuseBackend {
         }
     }
 
-    /// Owners as a container shows them: an ordinary user sees all files as his own, since his user
-    /// namespace has no other ids; for root they are what the image says.
-    pub fn container_owners() -> Owners {
-        let uid = rustix::process::geteuid();
-        if uid.is_root() {
-            Owners::Recorded
-        } else {
-            Owners::All {
-                uid: uid.as_raw(),
-                gid: rustix::process::getegid().as_raw(),
-            }
-        }
+    /// Owners as a container shows them: where its user namespace has one id alone, all files are
+    /// that one's; for root, and where there are others, they are what the image says.
+    pub fn container_owners(ids: Option<&IdMap>) -> Owners {
+        let (uid, gid) = match ids {
+            None if rustix::process::geteuid().is_root() => return Owners::Recorded,
+            None => IdMap::own().ids(),
+            Some(ids) if ids.is_single() => ids.ids(),
+            Some(_) => return Owners::Recorded,
+        };
+        Owners::All { uid, gid }
     }
 
     /// Takes `device`, whose connection is mounted, through the handshake and opens its siblings.

@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use super::key::HolderKey;
 use super::protocol::{self, Message, Stream};
 use super::runtime_dir::RuntimeDir;
+use crate::idmap::IdMap;
 use crate::rootfs::{BindPoint, Rootfs};
 
 /// Hidden command that a holder is started as; `serve IMAGE`, with its socket as standard input.
@@ -30,6 +31,8 @@ const BACKLOG: i32 = 4096;
 pub struct Target<'a> {
     /// Who shares it.
     pub key: HolderKey,
+    /// Ids of the image's user namespace; `None`: the caller's, each under its own number.
+    pub ids: Option<IdMap>,
     /// What the holder serves: the opened image, whatever its name comes to mean, or a description
     /// that [`super::summons::Summons::take_image`] hands to the program unread.
     pub image: BorrowedFd<'a>,
@@ -187,6 +190,11 @@ fn start(directory: &RuntimeDir, target: &Target<'_>, listener: &OwnedFd) -> io:
         key: target.key.text().to_owned(),
         runtime_dir: directory.path().to_path_buf(),
         image: target.path.to_path_buf(),
+        ids: target
+            .ids
+            .as_ref()
+            .map(IdMap::to_string)
+            .unwrap_or_default(),
     };
     protocol::send(own.as_fd(), &start, &[target.image, listener.as_fd()])?;
     // The child forks itself into the background and ends; what it leaves is nobody's child here.

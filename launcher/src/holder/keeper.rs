@@ -20,7 +20,7 @@ use super::runtime_dir::RuntimeDir;
 use super::summons::{Summons, answer_failure};
 use super::supervise::{Restarts, Start, set_name, was_killed};
 use super::{DEFAULT_LINGER, HOLDER_NAME, LINGER_VARIABLE, SERVER_NAME, client};
-use crate::idmap;
+use crate::idmap::{self, IdMap};
 use crate::kernel::{self, Fork};
 use crate::rootfs::BindPoint;
 
@@ -71,7 +71,7 @@ pub fn keep(summons: Summons, backend: &mut dyn Backend) -> io::Result<()> {
     set_name(HOLDER_NAME);
     rustix::process::chdir("/")?;
     let directory = RuntimeDir::open_at(&summons.runtime_dir)?;
-    let user_namespace = match enter_namespaces()
+    let user_namespace = match enter_namespaces(summons.ids.as_ref())
         .and_then(|namespace| backend.mount(directory.path()).map(|()| namespace))
     {
         Ok(namespace) => namespace,
@@ -115,14 +115,17 @@ fn linger() -> Duration {
         .unwrap_or(DEFAULT_LINGER)
 }
 
-/// New mount namespace, for an ordinary user in a new user namespace with the own ids alone.
-fn enter_namespaces() -> io::Result<Option<OwnedFd>> {
-    let privileged =
-        rustix::process::geteuid().is_root() && kernel::unshare(UnshareFlags::NEWNS).is_ok();
+/// New mount namespace, for an ordinary user in a new user namespace with the own ids alone; with
+/// `ids` always in a new user namespace, with these.
+fn enter_namespaces(ids: Option<&IdMap>) -> io::Result<Option<OwnedFd>> {
+    let privileged = ids.is_none()
+        && rustix::process::geteuid().is_root()
+        && kernel::unshare(UnshareFlags::NEWNS).is_ok();
     let namespace = if privileged {
         None
     } else {
-        idmap::enter_new_user_namespace(UnshareFlags::NEWNS).map_err(io::Error::other)?;
+        let ids = ids.cloned().unwrap_or_else(IdMap::own);
+        idmap::enter_new_user_namespace(&ids, UnshareFlags::NEWNS).map_err(io::Error::other)?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         Some(rustix::fs::open(
             "/proc/self/ns/user",

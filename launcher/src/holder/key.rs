@@ -6,6 +6,8 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
+use crate::idmap::IdMap;
+
 /// Everything that must be equal for two launches to share one mount, as text.
 ///
 /// The image by identity and not by name; the user and group ids that its files will belong to; the
@@ -61,6 +63,16 @@ impl HolderKey {
         Ok(Self(text))
     }
 
+    /// The key of those who want `ids` in the image's user namespace.
+    pub fn with_ids(mut self, ids: Option<&IdMap>) -> Self {
+        use std::fmt::Write as _;
+        if let Some(ids) = ids {
+            // Writing to a string cannot fail.
+            let _infallible = write!(self.0, " ids {ids}");
+        }
+        self
+    }
+
     /// A key received from another process.
     pub(crate) fn from_text(text: String) -> Self {
         Self(text)
@@ -92,5 +104,8 @@ mod tests {
         assert_eq!(key(&one, 0), key(&one, 0));
         assert_ne!(key(&one, 0), key(&one, 4096));
         assert_ne!(key(&one, 0).socket_name(), key(&two, 0).socket_name());
+        let ids = IdMap::single(0, 0);
+        assert_eq!(key(&one, 0).with_ids(None), key(&one, 0));
+        assert_ne!(key(&one, 0).with_ids(Some(&ids)), key(&one, 0));
     }
 }

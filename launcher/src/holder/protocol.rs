@@ -53,11 +53,13 @@ impl Stream {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Message {
     /// Starter to new holder: serve the image in descriptor 0 to those who connect to the socket in
-    /// descriptor 1, whose name in the runtime directory is that of the key.
+    /// descriptor 1, whose name in the runtime directory is that of the key, in a user namespace with
+    /// these ids (none: the usual ones).
     Start {
         key: String,
         runtime_dir: PathBuf,
         image: PathBuf,
+        ids: String,
     },
     /// Launcher to holder: a tree in which these points exist. Errors may be told on that stream.
     Join {
@@ -176,11 +178,13 @@ impl Message {
                 key,
                 runtime_dir,
                 image,
+                ids,
             } => {
                 out.push(START);
                 put_bytes(&mut out, key.as_bytes());
                 put_bytes(&mut out, runtime_dir.as_os_str().as_bytes());
                 put_bytes(&mut out, image.as_os_str().as_bytes());
+                put_bytes(&mut out, ids.as_bytes());
             }
             Self::Join {
                 key,
@@ -226,6 +230,7 @@ impl Message {
                 key: reader.text()?,
                 runtime_dir: reader.path()?,
                 image: reader.path()?,
+                ids: reader.text()?,
             },
             JOIN => Self::Join {
                 key: reader.text()?,
@@ -359,6 +364,7 @@ mod tests {
                 key: "k".into(),
                 runtime_dir: "/r".into(),
                 image: "/i".into(),
+                ids: "0:1:1/0:1:1".into(),
             },
             Message::Join {
                 key: "k".into(),

@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use super::key::HolderKey;
 use super::protocol::{self, Message};
 use super::runtime_dir::RuntimeDir;
+use crate::idmap::IdMap;
 use crate::kernel::{self, Fork};
 
 /// What a starter sent to the process it started.
@@ -16,6 +17,8 @@ use crate::kernel::{self, Fork};
 pub struct Summons {
     /// Path of the image, for people.
     pub image_path: PathBuf,
+    /// Ids of the user namespace; `None`: the usual ones.
+    pub ids: Option<IdMap>,
     image: Option<OwnedFd>,
     pub(super) key: HolderKey,
     pub(super) runtime_dir: PathBuf,
@@ -41,6 +44,7 @@ pub fn accept() -> io::Result<Summons> {
             key,
             runtime_dir,
             image,
+            ids,
         },
         descriptors,
     )) = protocol::receive(&first)?
@@ -53,9 +57,17 @@ pub fn accept() -> io::Result<Summons> {
     let [image_file, listener]: [OwnedFd; 2] = descriptors
         .try_into()
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "descriptors are missing"))?;
+    let ids = match ids.as_str() {
+        "" => None,
+        text => {
+            let unknown = || io::Error::new(io::ErrorKind::InvalidInput, "no map of ids");
+            Some(IdMap::parse(text).ok_or_else(unknown)?)
+        }
+    };
     rustix::process::setsid()?;
     Ok(Summons {
         image_path: image,
+        ids,
         image: Some(image_file),
         key: HolderKey::from_text(key),
         runtime_dir,

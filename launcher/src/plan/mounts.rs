@@ -7,11 +7,13 @@ mod site;
 
 use std::path::{Path, PathBuf};
 
+use super::identity::IdentityPlan;
 use super::namespaces::{NamespacePlan, UserNamespace};
 use super::userbinds::{self, DevState, UserBinds};
 use super::{clean, host_home, working};
 use crate::config::{Config, DevWish};
 use crate::error::LaunchError;
+use crate::fakeroot;
 use crate::host::{HostFacts, HostPaths, PathKind};
 use crate::identity::{self, GroupEdit, PasswdEdit};
 use crate::mount::device::BASIC_NODES;
@@ -50,6 +52,7 @@ pub(super) struct Inputs<'a> {
     pub(super) facts: &'a HostFacts,
     pub(super) paths: &'a dyn HostPaths,
     pub(super) namespaces: &'a NamespacePlan,
+    pub(super) identity: &'a IdentityPlan,
     pub(super) home: &'a Path,
 }
 
@@ -102,6 +105,7 @@ pub(super) fn plan(
     }
     scratch(inputs, &mut list)?;
     files(inputs, &mut list);
+    fakeroot_files(inputs, &mut list);
     user_binds(&binds, &mut list);
     cwd(inputs, &mut list, report);
     Ok((list.steps, list.points))
@@ -391,6 +395,7 @@ fn files(inputs: &Inputs<'_>, list: &mut StepList) {
         request,
         config,
         facts,
+        identity: who,
         ..
     } = inputs;
     let mut add = |content, path: &str, point| {
@@ -421,25 +426,57 @@ fn files(inputs: &Inputs<'_>, list: &mut StepList) {
     }
     if config.config_passwd {
         let edit = PasswdEdit {
-            name: facts.user.name.clone(),
-            uid: facts.uid,
-            gid: facts.gid,
-            gecos: facts.user.gecos.clone(),
+            name: who.user.name.clone(),
+            uid: who.uid,
+            gid: who.gid,
+            gecos: who.user.gecos.clone(),
             home: inputs.home.to_string_lossy().into_owned(),
-            shell: facts.user.shell.clone(),
+            shell: who.user.shell.clone(),
         };
         add(FileContent::Passwd(edit), "/etc/passwd", Point::Image);
     }
     if config.config_group {
         let edit = GroupEdit {
             user: facts.user.name.clone(),
-            groups: facts
+            groups: who
                 .groups
                 .iter()
                 .map(|group| (group.name.clone(), group.gid))
                 .collect(),
         };
         add(FileContent::Group(edit), "/etc/group", Point::Image);
+    }
+}
+
+/// A place for the fakeroot command, which comes by binds, or for what replaces it.
+fn fakeroot_files(inputs: &Inputs<'_>, list: &mut StepList) {
+    if inputs.identity.command.is_none() && !inputs.identity.pretends {
+        return;
+    }
+    let directory = Path::new(fakeroot::LIBRARIES);
+    if !list.steps.iter().any(|step| step.destination == directory) {
+        list.add(
+            step(
+                MountTag::Files,
+                MountSource::EmptyDirectory { mode: 0o755 },
+                directory,
+            ),
+            Point::Made(PathKind::Directory),
+        );
+    }
+    if inputs.identity.pretends {
+        let text = FileContent::Text(fakeroot::APT_SETTINGS.to_owned());
+        list.add(
+            MountStep {
+                missing: MissingDestination::CreateOrFail,
+                ..step(
+                    MountTag::Files,
+                    MountSource::File(text),
+                    Path::new(fakeroot::APT_CONFIGURATION),
+                )
+            },
+            Point::Made(PathKind::File),
+        );
     }
 }
 

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
+use super::identity::IdentityPlan;
 use crate::config::Config;
 use crate::error::LaunchError;
 use crate::host::HostFacts;
+use crate::idmap::IdMap;
 use crate::report::{Level, Report};
 use crate::request::{LaunchRequest, RootKind};
 
@@ -16,7 +18,7 @@ pub enum UserNamespace {
     Host,
     /// The one that owns the mounted image, shared by all programs in it; never a nested one.
     Image,
-    /// A new one in which user and group keep their numbers.
+    /// A new one of this launch alone.
     New,
 }
 
@@ -31,10 +33,12 @@ pub enum InitKind {
 }
 
 /// The namespaces of a launch; a mount namespace is always new.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct NamespacePlan {
     /// User namespace.
     pub user: UserNamespace,
+    /// Ids in the user namespace; `None`: user and group keep their numbers.
+    pub ids: Option<IdMap>,
     /// New PID namespace, with this process 1.
     pub pid: Option<InitKind>,
     /// New IPC namespace.
@@ -49,10 +53,11 @@ pub(super) fn plan(
     request: &LaunchRequest,
     config: &Config,
     facts: &HostFacts,
+    identity: &IdentityPlan,
     report: &mut Report<'_>,
 ) -> Result<NamespacePlan, LaunchError> {
     let user = match request.image.kind {
-        _ if facts.privileged => UserNamespace::Host,
+        _ if facts.privileged && identity.ids.is_none() => UserNamespace::Host,
         _ if !config.allow_user_ns => {
             return Err(LaunchError::NoUserNamespaces);
         }
@@ -76,6 +81,7 @@ pub(super) fn plan(
     let uts = allowed(uts, config.allow_uts_ns, "uts");
     Ok(NamespacePlan {
         user,
+        ids: identity.ids.clone(),
         pid: pid.then_some(if wish.no_init {
             InitKind::Payload
         } else {

@@ -5,6 +5,7 @@ use std::fmt;
 use super::{InitKind, LaunchPlan, RootPlan, UserNamespace};
 use crate::mount::{Condition, FileContent, MountSource, MountStep};
 use crate::rootfs::BindPointKind;
+use crate::security::capabilities;
 
 impl fmt::Display for LaunchPlan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,8 +18,10 @@ impl fmt::Display for LaunchPlan {
         let mut namespaces = vec![match self.namespaces.user {
             UserNamespace::Host => "user: the caller's",
             UserNamespace::Image => "user: the image's",
-            UserNamespace::New => "user: new, same ids",
+            UserNamespace::New => "user: new",
         }];
+        let ids = self.namespaces.ids.as_ref().map(|ids| format!("ids {ids}"));
+        namespaces.extend(ids.as_deref());
         namespaces.push("mount");
         match self.namespaces.pid {
             Some(InitKind::Shim) => namespaces.push("pid (with init)"),
@@ -56,16 +59,24 @@ impl fmt::Display for LaunchPlan {
         writeln!(out)?;
         writeln!(out, "home         {}", self.home.display())?;
         writeln!(out, "umask        {:04o}", self.umask)?;
-        let privileges = match (
-            self.security.no_new_privileges,
-            self.security.drop_capabilities,
-        ) {
-            (true, true) => "no new ones, no capabilities",
-            (true, false) => "no new ones",
-            (false, true) => "no capabilities",
-            (false, false) => "kept",
+        let security = &self.security;
+        let capabilities = match security.capabilities {
+            0 => "no capabilities".to_owned(),
+            capabilities::ALL => "the caller's capabilities".to_owned(),
+            some => format!("capabilities {some:#x}"),
         };
-        writeln!(out, "privileges   {privileges}")?;
+        let gained = if security.no_new_privileges {
+            ", no new ones"
+        } else {
+            ""
+        };
+        writeln!(out, "privileges   {capabilities}{gained}")?;
+        for filter in &security.filters {
+            writeln!(out, "filter       {filter:?}")?;
+        }
+        if let Some(command) = &self.fakeroot {
+            writeln!(out, "under        {}", command.script.display())?;
+        }
         let environment = &self.script.environment;
         writeln!(
             out,

@@ -69,6 +69,7 @@ fn facts() -> HostFacts {
         umask: 0o027,
         privileged: false,
         terminal: None,
+        ..HostFacts::default()
     }
 }
 
@@ -248,7 +249,7 @@ fn root_stays_in_its_user_namespace() {
     let plan = plan.unwrap();
     assert_eq!(plan.namespaces.user, UserNamespace::Host);
     assert_eq!(plan.home, Path::new("/root"));
-    assert!(!plan.security.drop_capabilities);
+    assert_eq!(plan.security.capabilities, u64::MAX);
     assert!(lines(&plan, "mount ").contains(&"[kernel] new sysfs -> /sys".to_owned()));
     assert!(
         lines(&plan, "mount ").contains(&"[home] /home/ann -> /root (nosuid,nodev)".to_owned())

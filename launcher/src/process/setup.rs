@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
 
 use crate::error::{LaunchError, errno_reason, reason};
-use crate::idmap;
+use crate::idmap::{self, IdMap};
 use crate::kernel;
 use crate::mount::attach::{self, Assembly, RootSource};
 use crate::mount::sandbox::SandboxOptions;
@@ -46,7 +46,7 @@ pub(super) fn provide(
             .ok_or_else(|| LaunchError::NoProvider {
                 path: plan.image.clone(),
             })?
-            .provide(&plan.bind_points)
+            .provide(&plan.bind_points, plan.namespaces.ids.as_ref())
             .map(Some)
             .map_err(LaunchError::Rootfs),
     }
@@ -86,7 +86,17 @@ pub(super) fn enter_namespaces(
         .as_ref()
         .and_then(|root| root.user_namespace.as_ref());
     match (plan.namespaces.user, joined) {
-        (UserNamespace::New, _) => idmap::enter_new_user_namespace(flags)?,
+        (UserNamespace::New, _) => {
+            let own;
+            let ids = match &plan.namespaces.ids {
+                Some(ids) => ids,
+                None => {
+                    own = IdMap::own();
+                    &own
+                }
+            };
+            idmap::enter_new_user_namespace(ids, flags)?;
+        }
         (_, Some(namespace)) => {
             kernel::join_user_namespace(namespace.as_fd()).map_err(|error| {
                 LaunchError::JoinUserNamespace {
@@ -145,7 +155,7 @@ pub(super) fn prepare(plan: &LaunchPlan, report: &mut Report<'_>) -> Result<(), 
     change_directory(&plan.working_directory, report)?;
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     kernel::reset_signal_dispositions(false).map_err(io("resetting signals"))?;
-    security::apply(plan.security)
+    security::apply(&plan.security)
 }
 
 fn change_directory(

@@ -27,8 +27,6 @@ enum Fate {
     Silent,
     /// Ends the program.
     Later,
-    /// Apptainer refuses it to ordinary users; so do we, in its words.
-    RootOnly,
 }
 
 #[derive(Clone, Copy)]
@@ -66,7 +64,7 @@ const fn hidden(row: Row) -> Row {
     }
 }
 
-use Fate::{Later, RootOnly, Silent};
+use Fate::{Later, Silent};
 use Kind::{Bool, Int, Text};
 
 #[rustfmt::skip]
@@ -83,16 +81,6 @@ const ROWS: &[Row] = &[
     hidden(row("tmpdir", Text, Silent, "Directory for temporary files")),
     // Processes and privileges
     row("sharens", Bool, Later, "Share one container among the children of one process"),
-    short('f', row("fakeroot", Bool, Later, "Appear as root in the container")),
-    hidden(row("ignore-subuid", Bool, Silent, "With --fakeroot: do not use /etc/subuid")),
-    hidden(row("ignore-fakeroot-command", Bool, Silent, "With --fakeroot: not the fakeroot command")),
-    hidden(row("ignore-userns", Bool, Silent, "With --fakeroot: no user namespace")),
-    row("add-caps", Text, Later, "Capabilities to add"),
-    row("drop-caps", Text, Later, "Capabilities to drop"),
-    row("keep-privs", Bool, RootOnly, "Let root keep its privileges"),
-    row("no-privs", Bool, Silent, "Drop all privileges; never kept here"),
-    row("allow-setuid", Bool, RootOnly, "Let set-uid programs of the image work"),
-    row("security", Kind::Strings, Later, "Security features: uid, gid, seccomp, selinux, apparmor"),
     row("network-args", Kind::Strings, Later, "Arguments for CNI plugins"),
     row("netns-path", Text, Later, "Join this network namespace"),
     // GPUs
@@ -124,7 +112,6 @@ const ROWS: &[Row] = &[
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct OtherFlags {
     later: Vec<&'static str>,
-    root_only: Vec<&'static str>,
     given: Vec<&'static str>,
 }
 
@@ -134,16 +121,12 @@ impl OtherFlags {
         self.given.contains(&long)
     }
 
-    /// Fails when a flag was given that cannot be honoured. `is_root` tells which of the two
-    /// reasons applies to privileged ones.
+    /// Fails when a flag was given that cannot be honoured.
     ///
     /// # Errors
     /// One line for the user.
-    pub fn check(&self, is_root: bool) -> anyhow::Result<()> {
-        if let Some(flag) = self.root_only.first().filter(|_| !is_root) {
-            anyhow::bail!("Could not configure --{flag}: --{flag} requires root privileges");
-        }
-        if let Some(flag) = self.later.first().or(self.root_only.first()) {
+    pub fn check(&self) -> anyhow::Result<()> {
+        if let Some(flag) = self.later.first() {
             anyhow::bail!("--{flag} is not supported yet by this version of skiff");
         }
         Ok(())
@@ -155,7 +138,7 @@ impl clap::Args for OtherFlags {
         ROWS.iter().fold(command, |command, row| {
             let help = match row.fate {
                 Later => format!("{} (not supported yet)", row.help),
-                Silent | RootOnly => row.help.to_owned(),
+                Silent => row.help.to_owned(),
             };
             let argument = Arg::new(row.long)
                 .long(row.long)
@@ -200,7 +183,6 @@ impl clap::FromArgMatches for OtherFlags {
             match row.fate {
                 Silent => {}
                 Later => self.later.push(row.long),
-                RootOnly => self.root_only.push(row.long),
             }
         }
         Ok(())

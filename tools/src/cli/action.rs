@@ -103,9 +103,6 @@ pub struct NamespaceArgs {
     /// Host name in the container; implies --uts
     #[arg(long, value_name = "string")]
     pub hostname: Option<String>,
-    /// Run in a new user namespace; always done where it is needed
-    #[arg(long, short)]
-    pub userns: bool,
     /// Run in a new network namespace
     #[arg(long, short)]
     pub net: bool,

@@ -31,7 +31,7 @@ pub fn run() -> ExitCode {
             return ExitCode::from(255);
         }
     };
-    let owners = FuseBackend::container_owners();
+    let owners = FuseBackend::container_owners(summons.ids.as_ref());
     let mut backend = FuseBackend::new(served, owners, RootLayout::Views);
     match keeper::keep(summons, &mut backend) {
         Ok(()) => ExitCode::SUCCESS,

@@ -34,9 +34,8 @@ pub fn build(wish: &Launch<'_>, image: ImageRequest) -> anyhow::Result<LaunchReq
     }
     let binds = binds(&options.mounts).context("While setting bind mount configuration")?;
     let home = home(&options.mounts).context("While setting home directory")?;
-    let is_root = rustix::process::getuid().is_root();
     let namespaces = namespaces(&options.mounts, &options.namespaces);
-    options.others.check(is_root)?;
+    options.others.check()?;
     Ok(LaunchRequest {
         action: wish.action.clone(),
         image,
