@@ -227,6 +227,7 @@ fn parts(text: &str) -> (Option<PathBuf>, Vec<PathBuf>) {
         vec![PathBuf::from(library)]
     } else {
         std::env::split_paths(OsStr::new(folders))
+            .filter(|folder| folder.is_absolute())
             .map(|folder| folder.join(library))
             .collect()
     };

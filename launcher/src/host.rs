@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use rustix::thread::CapabilitySet;
 
-use crate::config::Config;
+use crate::config::capabilities::CapabilityFile;
+use crate::config::{Config, RootCapabilities};
 use crate::fakeroot::FakerootFacts;
 use crate::kernel;
 use crate::request::identity::IdentityWish;
-use crate::security::labels;
+use crate::security::{capabilities, labels};
 
 /// The user, as the host's database knows it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -54,6 +55,8 @@ pub struct HostFacts {
     pub privileged: bool,
     /// The caller's terminal.
     pub terminal: Option<PathBuf>,
+    /// What `capability.json` gives to root, where the configuration asks for it.
+    pub root_file_capabilities: u64,
     /// What `--fakeroot` can use, where it is asked for.
     pub fakeroot: Option<FakerootFacts>,
     /// What `--security` can use, where it is asked for.
@@ -127,13 +130,21 @@ impl HostFacts {
             umask: current_umask(),
             privileged,
             terminal: terminal(),
+            root_file_capabilities: 0,
             fakeroot: None,
             modules: SecurityModules::default(),
         }
     }
 
     /// Looks at what only some wishes make interesting.
-    pub fn look_for(&mut self, wish: &IdentityWish) {
+    pub fn look_for(&mut self, wish: &IdentityWish, config: &Config) {
+        if config.root_capabilities == RootCapabilities::File {
+            // A file that cannot be read gives nothing.
+            let file = CapabilityFile::load().unwrap_or_default();
+            let names = file.users.get("root").cloned().unwrap_or_default();
+            let names = names.iter().map(String::as_str);
+            self.root_file_capabilities = capabilities::parse(names, |_| ());
+        }
         if let Some(fakeroot) = wish.fakeroot {
             self.fakeroot = Some(FakerootFacts::probe(fakeroot, self));
         }

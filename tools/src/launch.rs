@@ -54,7 +54,7 @@ pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
     let mut facts = HostFacts::probe(&config);
     found.admit(&config, &facts)?;
     let request = request::build(wish, found.request)?;
-    facts.look_for(&request.identity);
+    facts.look_for(&request.identity, &config);
     let files = environment::read_files(&request.environment.files)?;
     request::check_network(&wish.options.namespaces)?;
     let inputs = PlanInputs {

@@ -11,6 +11,7 @@
 use serde::Serialize;
 
 use super::{PlanInputs, SecurityPlan, TargetIds};
+use crate::config::RootCapabilities;
 use crate::error::LaunchError;
 use crate::fakeroot::{self, FakerootCommand, FakerootFacts};
 use crate::host::{GroupRecord, SecurityModules, UserRecord};
@@ -113,7 +114,7 @@ pub(super) fn plan(
         Role::Subordinate | Role::MappedRoot => true,
         Role::Appearance => false,
     };
-    privileges(&mut plan, wish, is_root, as_root, report);
+    privileges(&mut plan, inputs, as_root, report);
     modules(&mut plan, wish, facts.modules)?;
     filters(&mut plan, wish, facts.modules)?;
     Ok(plan)
@@ -214,11 +215,12 @@ fn become_root(
 /// Capabilities, ids of real root, and whether privileges can be gained.
 fn privileges(
     plan: &mut IdentityPlan,
-    wish: &IdentityWish,
-    is_root: bool,
+    inputs: &PlanInputs<'_>,
     as_root: bool,
     report: &mut Report<'_>,
 ) {
+    let wish = &inputs.request.identity;
+    let is_root = inputs.facts.uid == 0;
     let list = |names: &[String], verb: &str, report: &mut Report<'_>| {
         capabilities::parse(names.iter().map(String::as_str), |name| {
             report(
@@ -238,7 +240,14 @@ fn privileges(
         });
     }
     let none = !as_root || other || wish.no_privileges;
-    let base = if none { 0 } else { capabilities::ALL };
+    let base = match inputs.config.root_capabilities {
+        _ if none => 0,
+        // The configuration is about real root.
+        _ if plan.role == Role::Subordinate || wish.keep_privileges => capabilities::ALL,
+        RootCapabilities::Full => capabilities::ALL,
+        RootCapabilities::File => inputs.facts.root_file_capabilities,
+        RootCapabilities::No => 0,
+    };
     plan.security.capabilities = (base | added) & !dropped;
     plan.security.no_new_privileges = none || plan.role == Role::Subordinate;
     plan.security.allow_setuid = wish.allow_setuid && is_root;

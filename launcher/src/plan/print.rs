@@ -60,17 +60,17 @@ impl fmt::Display for LaunchPlan {
         writeln!(out, "home         {}", self.home.display())?;
         writeln!(out, "umask        {:04o}", self.umask)?;
         let security = &self.security;
-        let capabilities = match security.capabilities {
-            0 => "no capabilities".to_owned(),
-            capabilities::ALL => "the caller's capabilities".to_owned(),
-            some => format!("capabilities {some:#x}"),
-        };
-        let gained = if security.no_new_privileges {
-            ", no new ones"
-        } else {
-            ""
-        };
-        writeln!(out, "privileges   {capabilities}{gained}")?;
+        let mut privileges = Vec::new();
+        if security.no_new_privileges {
+            privileges.push("no new ones".to_owned());
+        }
+        match security.capabilities {
+            0 => privileges.push("no capabilities".to_owned()),
+            capabilities::ALL if privileges.is_empty() => privileges.push("kept".to_owned()),
+            capabilities::ALL => privileges.push("all capabilities".to_owned()),
+            some => privileges.push(format!("capabilities {some:#x}")),
+        }
+        writeln!(out, "privileges   {}", privileges.join(", "))?;
         for filter in &security.filters {
             writeln!(out, "filter       {filter:?}")?;
         }
