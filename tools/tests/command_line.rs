@@ -244,7 +244,7 @@ fn flags_end_at_the_first_word() {
 fn features_to_come_are_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let image = folder.path().to_str().expect("text");
-    for flag in ["--nv", "--fakeroot", "--writable-tmpfs", "--memory=1g"] {
+    for flag in ["--nv", "--unsquash", "--writable-tmpfs", "--memory=1g"] {
         let name = flag.split('=').next().expect("a name");
         check(
             &["exec", flag, image, "true"],
