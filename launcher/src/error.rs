@@ -191,6 +191,34 @@ pub enum LaunchError {
         /// The kernel's answer in C's words.
         reason: String,
     },
+    /// No control group could be made, or a limit is not accepted.
+    #[error("container creation failed: while applying cgroups config: {reason}")]
+    Cgroups {
+        /// Why.
+        reason: String,
+    },
+    /// A network namespace cannot be joined.
+    #[error("container creation failed: could not join the network namespace {}: {reason}", path.display())]
+    Network {
+        /// As given.
+        path: PathBuf,
+        /// The kernel's answer in C's words.
+        reason: String,
+    },
+    /// `--netns-path` may not be used.
+    #[error("{path:?} is not an allowed netns path in singularity.conf")]
+    NetworkPath {
+        /// As given.
+        path: PathBuf,
+    },
+    /// `--netns-path` cannot be looked at.
+    #[error("while checking netns path: stat {}: {reason}", path.display())]
+    NetworkPathMissing {
+        /// As given.
+        path: PathBuf,
+        /// The kernel's answer in C's words.
+        reason: String,
+    },
     /// The kernel cannot execute the program.
     #[error("exec {} failed: {reason}", path.display())]
     Exec {

@@ -22,3 +22,11 @@ use rustix::thread::LinkNameSpaceType;
 pub fn join_user_namespace(namespace: BorrowedFd<'_>) -> rustix::io::Result<()> {
     rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::User))
 }
+
+/// Joins the network namespace behind `namespace`.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn join_network_namespace(namespace: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
+}

@@ -17,6 +17,7 @@ pub mod host;
 pub mod identity;
 pub mod idmap;
 pub mod kernel;
+pub mod limits;
 pub mod mount;
 pub mod plan;
 pub mod process;

@@ -29,6 +29,7 @@ use crate::environment::{self, EnvironmentFile};
 use crate::error::LaunchError;
 use crate::fakeroot::FakerootCommand;
 use crate::host::{HostFacts, HostPaths};
+use crate::limits::{self, LimitsPlan};
 use crate::mount::MountStep;
 use crate::report::Report;
 use crate::request::{HomeWish, LaunchRequest, RootKind};
@@ -49,6 +50,8 @@ pub struct LaunchPlan {
     pub root: RootPlan,
     /// Namespaces.
     pub namespaces: NamespacePlan,
+    /// Network namespace that is joined.
+    pub network_path: Option<PathBuf>,
     /// Host name in the new UTS namespace.
     pub hostname: Option<String>,
     /// Limit of the session tmpfs.
@@ -67,6 +70,8 @@ pub struct LaunchPlan {
     pub working_directory: WorkingDirectory,
     /// Creation mask of the program.
     pub umask: u32,
+    /// A control group of its own.
+    pub limits: Option<LimitsPlan>,
     /// Privileges of the program.
     pub security: SecurityPlan,
     /// The program runs under this.
@@ -139,6 +144,9 @@ impl std::fmt::Debug for PlanInputs<'_> {
     }
 }
 
+/// `systemd cgroups`.
+const SYSTEMD_CGROUPS: bool = true;
+
 /// Plans a launch. What is left out is told to `report`.
 ///
 /// # Errors
@@ -167,7 +175,9 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
     let identity = identity::plan(inputs, report)?;
     let amended = identity.amend(request);
     let request = amended.as_ref().unwrap_or(request);
-    let namespaces = namespaces::plan(request, config, facts, &identity, report)?;
+    let network_path = namespaces::network_path(request, facts, inputs.paths, &[], report)?;
+    let mut namespaces = namespaces::plan(request, config, facts, &identity, report)?;
+    namespaces.net &= network_path.is_none();
     let home = home_destination(request, facts, identity.root_home);
     let (mounts, bind_points) = mounts::plan(
         &mounts::Inputs {
@@ -189,6 +199,7 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
     Ok(LaunchPlan {
         image: request.image.path.clone(),
         root,
+        network_path,
         hostname: request.hostname.clone().filter(|_| namespaces.uts),
         namespaces,
         session_size_mib: config.session_size_mib,
@@ -199,6 +210,7 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
         working_directory,
         home,
         umask: if request.no_umask { 0o022 } else { facts.umask },
+        limits: limits::plan(request, SYSTEMD_CGROUPS, facts.uid == 0, report),
         security: identity.security,
         fakeroot: identity.command,
         script: script::plan(request, environment),

@@ -79,14 +79,16 @@ pub fn launch(
     // Whoever waits, and whoever is on the way to the program, is none of the container's business.
     security::close_to_others()?;
     let mask = kernel::block_signals().map_err(setup::io("blocking signals"))?;
+    let handle = setup::own_handle()?;
     match kernel::fork().map_err(setup::io("starting process 1"))? {
         Fork::Parent(child) => {
-            drop(root);
+            drop((root, handle));
             security::apply_to_supervisor(&plan.security)?;
             return supervise::outer(child);
         }
-        Fork::Child => setup::die_with_parent()?,
+        Fork::Child => setup::die_with_parent(&handle)?,
     }
+    drop(handle);
     setup::build(plan, root, report)?;
     if init == InitKind::Shim {
         match kernel::fork().map_err(setup::io("starting the program"))? {

@@ -119,7 +119,10 @@ pub fn plan(request: &LaunchRequest, environment: EnvironmentPlan) -> ScriptPlan
         action: request.action.name(),
         arguments,
         prompt: request.prompt.clone(),
-        command_timeout: DEFAULT_COMMAND_TIMEOUT,
+        command_timeout: request
+            .limits
+            .command_timeout
+            .unwrap_or(DEFAULT_COMMAND_TIMEOUT),
         environment,
     }
 }

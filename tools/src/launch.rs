@@ -56,7 +56,7 @@ pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
     let request = request::build(wish, found.request)?;
     facts.look_for(&request.identity, &config);
     let files = environment::read_files(&request.environment.files)?;
-    request::check_network(&wish.options.namespaces)?;
+    request::check_network(wish.options, &request)?;
     let inputs = PlanInputs {
         request: &request,
         config: &config,

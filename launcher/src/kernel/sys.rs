@@ -393,12 +393,14 @@ pub fn exit_now(status: i32) -> ! {
 }
 
 /// Closes every descriptor from `first` on. Only at the start of a process, before anything that
-/// owns a descriptor exists.
+/// owns a descriptor exists, or in a forked child that uses none of its parent's and ends by
+/// [`exit_now`].
 ///
 /// # Errors
 /// The kernel's refusal (before Linux 5.9 there is no such call).
 pub fn close_from(first: u32) -> io::Result<()> {
-    // SAFETY: no value of this process owns a descriptor yet, so none is pulled from under it.
+    // SAFETY: no value of this process owns a descriptor that will be used again, so none is
+    // pulled from under it.
     let result = unsafe { libc::close_range(first, libc::c_uint::MAX, 0) };
     check(libc::c_long::from(result)).map(drop)
 }

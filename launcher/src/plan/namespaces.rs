@@ -1,11 +1,13 @@
 //! Which namespaces are new and who is process 1.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::identity::IdentityPlan;
 use crate::config::Config;
-use crate::error::LaunchError;
-use crate::host::HostFacts;
+use crate::error::{LaunchError, reason};
+use crate::host::{HostFacts, HostPaths};
 use crate::idmap::IdMap;
 use crate::report::{Level, Report};
 use crate::request::{LaunchRequest, RootKind};
@@ -91,4 +93,34 @@ pub(super) fn plan(
         uts,
         net: wish.net,
     })
+}
+
+/// The network namespace to join (`--netns-path`): root may join any, others one that `allowed`
+/// lists, as far as the kernel lets them.
+pub(super) fn network_path(
+    request: &LaunchRequest,
+    facts: &HostFacts,
+    paths: &dyn HostPaths,
+    allowed: &[PathBuf],
+    report: &mut Report<'_>,
+) -> Result<Option<PathBuf>, LaunchError> {
+    let Some(path) = &request.limits.netns_path else {
+        return Ok(None);
+    };
+    if request.namespaces.net {
+        report(
+            Level::Warning,
+            "cannot join existing --netns-path and create a new network namespace with --net/-n",
+        );
+    }
+    paths
+        .kind(path)
+        .map_err(|error| LaunchError::NetworkPathMissing {
+            path: path.clone(),
+            reason: reason(&error),
+        })?;
+    if facts.uid != 0 && !allowed.contains(path) {
+        return Err(LaunchError::NetworkPath { path: path.clone() });
+    }
+    Ok(Some(path.clone()))
 }

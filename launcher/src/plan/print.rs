@@ -38,6 +38,12 @@ impl fmt::Display for LaunchPlan {
             }
         }
         writeln!(out, "namespaces   {}", namespaces.join(", "))?;
+        if let Some(path) = &self.network_path {
+            writeln!(out, "network      {}", path.display())?;
+        }
+        if let Some(limits) = &self.limits {
+            writeln!(out, "limits       {}", limits.summary())?;
+        }
         if let Some(name) = &self.hostname {
             writeln!(out, "hostname     {name}")?;
         }

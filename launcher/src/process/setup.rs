@@ -1,17 +1,19 @@
 //! From the host to the inside of the container.
 
 use std::io;
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{PidfdFlags, Signal};
 use rustix::thread::UnshareFlags;
 
 use crate::error::{LaunchError, errno_reason, reason};
 use crate::idmap::{self, IdMap};
 use crate::kernel;
+use crate::limits;
 use crate::mount::attach::{self, Assembly, RootSource};
 use crate::mount::sandbox::SandboxOptions;
 use crate::mount::session::MemoryKind;
@@ -63,6 +65,12 @@ pub(super) fn enter_namespaces(
     plan: &LaunchPlan,
     rootfs: Option<Rootfs>,
 ) -> Result<EnteredRoot, LaunchError> {
+    if let Some(limits) = &plan.limits {
+        limits::enter(limits)?;
+    }
+    if let Some(path) = &plan.network_path {
+        join_network(path)?;
+    }
     let mut flags = UnshareFlags::NEWNS;
     let mut names = vec!["mount"];
     for (wanted, flag, name) in [
@@ -110,10 +118,38 @@ pub(super) fn enter_namespaces(
     Ok(rootfs.map_or(EnteredRoot::Sandbox, EnteredRoot::Tree))
 }
 
-/// Process 1 must not outlive the process that stands for it on the host.
-pub(super) fn die_with_parent() -> Result<(), LaunchError> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+fn join_network(path: &Path) -> Result<(), LaunchError> {
+    let failed = |error: Errno| LaunchError::Network {
+        path: path.to_owned(),
+        reason: errno_reason(error),
+    };
+    let namespace =
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    kernel::join_network_namespace(namespace.as_fd()).map_err(failed)
+}
+
+/// A handle on this process, for its child to see whether it still lives.
+pub(super) fn own_handle() -> Result<OwnedFd, LaunchError> {
+    rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
         .map_err(errno("tying process 1 to its parent"))
+}
+
+/// Process 1 must not outlive the process that stands for it on the host, `parent`.
+pub(super) fn die_with_parent(parent: &OwnedFd) -> Result<(), LaunchError> {
+    let failed = errno("tying process 1 to its parent");
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(&failed)?;
+    // A parent that died before this was said sends nothing. Its number says nothing either: from
+    // within a PID namespace it is 0, dead or alive.
+    let mut handles = [PollFd::new(parent, PollFlags::IN)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    match poll(&mut handles, Some(&now)) {
+        Ok(0) | Err(Errno::INTR) => Ok(()),
+        Ok(_) => Err(failed(Errno::SRCH)),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 /// Puts the container together and enters it.

@@ -70,7 +70,6 @@ use Kind::{Bool, Int, Text};
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     // Mounts
-    row("compat", Bool, Later, "Settings that resemble those of OCI runtimes"),
     short('o', row("overlay", Kind::Strings, Later, "Lay a directory or image over the root")),
     short('w', row("writable", Bool, Later, "Open the root for writing")),
     row("writable-tmpfs", Bool, Later, "Let the root be written to, keeping nothing"),
@@ -81,8 +80,6 @@ const ROWS: &[Row] = &[
     hidden(row("tmpdir", Text, Silent, "Directory for temporary files")),
     // Processes and privileges
     row("sharens", Bool, Later, "Share one container among the children of one process"),
-    row("network-args", Kind::Strings, Later, "Arguments for CNI plugins"),
-    row("netns-path", Text, Later, "Join this network namespace"),
     // GPUs
     row("nv", Bool, Later, "Bring the host's NVIDIA driver into the container"),
     row("nvccli", Bool, Later, "Use nvidia-container-cli for GPUs"),
@@ -92,19 +89,7 @@ const ROWS: &[Row] = &[
     // Encryption
     row("passphrase", Bool, Later, "Ask for the passphrase of an encrypted image"),
     row("pem-path", Text, Later, "Private key of an encrypted image"),
-    // Limits
-    row("apply-cgroups", Text, Later, "Limits from a file"),
-    row("cpus", Text, Later, "Number of CPUs"),
-    row("cpu-shares", Int, Later, "Weight of the container's CPU time"),
-    row("cpuset-cpus", Text, Later, "CPUs the container may use"),
-    row("cpuset-mems", Text, Later, "Memory nodes the container may use"),
-    row("memory", Text, Later, "Memory limit in bytes"),
-    row("memory-reservation", Text, Later, "Soft memory limit in bytes"),
-    row("memory-swap", Text, Later, "Limit of memory and swap, -1 for none"),
-    row("oom-kill-disable", Bool, Later, "Do not kill when memory runs out"),
-    row("pids-limit", Int, Later, "Number of processes, -1 for no limit"),
-    row("blkio-weight", Int, Later, "Block I/O weight in 10-1000, 0 to disable"),
-    row("blkio-weight-device", Kind::Strings, Later, "Block I/O weight of a device"),
+    // Registries
     row("docker-host", Text, Silent, "Docker daemon to talk to"),
 ];
 

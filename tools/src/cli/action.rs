@@ -45,6 +45,9 @@ pub struct MountArgs {
     /// Contain files, processes, IPC and environment
     #[arg(long, short = 'C')]
     pub containall: bool,
+    /// As OCI runtimes have it: --containall --no-init --no-umask --no-eval --writable-tmpfs
+    #[arg(long)]
+    pub compat: bool,
     /// Directory of the host for /tmp, /var/tmp and home (with --contain) and for --scratch
     #[arg(long, short = 'W', value_name = "string")]
     pub workdir: Option<PathBuf>,
@@ -106,7 +109,7 @@ pub struct NamespaceArgs {
     /// Run in a new network namespace
     #[arg(long, short)]
     pub net: bool,
-    /// Kind of network; only none so far
+    /// Kind of network: none, which has only a loopback interface; implies --net
     #[arg(long, value_name = "string")]
     pub network: Option<String>,
     /// Name servers, separated by commas, for the container's resolv.conf

@@ -23,7 +23,12 @@ pub fn exec(args: &ProgramArgs, context: &Context) -> anyhow::Result<ExitStatus>
 /// # Errors
 /// What keeps the runscript from starting.
 pub fn run(args: &RunArgs, context: &Context) -> anyhow::Result<ExitStatus> {
-    start(&args.program, Action::Run, context)
+    let mut program = args.program.clone();
+    program.options.limits.runscript_timeout = args
+        .runscript_timeout
+        .clone()
+        .filter(|text| !text.is_empty());
+    start(&program, Action::Run, context)
 }
 
 /// `test IMAGE ARGS…`

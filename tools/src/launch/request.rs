@@ -5,6 +5,7 @@ mod identity;
 mod limits;
 mod writing;
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +19,7 @@ use skiff_launcher::request::{
 };
 
 use super::Launch;
-use crate::cli::action::{EnvironmentArgs, MountArgs, NamespaceArgs};
+use crate::cli::action::{ActionArgs, EnvironmentArgs, MountArgs, NamespaceArgs};
 use crate::cli::value::Strings;
 use crate::output;
 
@@ -28,13 +29,15 @@ use crate::output;
 /// # Errors
 /// One line about the value that cannot be used.
 pub fn build(wish: &Launch<'_>, image: ImageRequest) -> anyhow::Result<LaunchRequest> {
-    let options = wish.options;
+    let options = &preset(wish.options);
     if options.others.is_given("nohttps") {
         output::warning("Flag --nohttps has been deprecated, use --no-https");
     }
+    let limits = limits::build(&options.limits)?;
     let binds = binds(&options.mounts).context("While setting bind mount configuration")?;
     let home = home(&options.mounts).context("While setting home directory")?;
-    let namespaces = namespaces(&options.mounts, &options.namespaces);
+    // Before binds are looked at, as in Apptainer.
+    let namespaces = namespaces(options);
     options.others.check()?;
     Ok(LaunchRequest {
         action: wish.action.clone(),
@@ -73,7 +76,7 @@ pub fn build(wish: &Launch<'_>, image: ImageRequest) -> anyhow::Result<LaunchReq
         writing: writing::build(&options.writing)?,
         identity: identity::build(&options.identity)?,
         gpu: gpu::build(&options.gpu)?,
-        limits: limits::build(&options.limits)?,
+        limits,
     })
 }
 
@@ -130,15 +133,39 @@ fn home(args: &MountArgs) -> anyhow::Result<HomeWish> {
     })
 }
 
-fn namespaces(mounts: &MountArgs, args: &NamespaceArgs) -> NamespaceWish {
-    let network = args
-        .network
-        .as_deref()
-        .filter(|network| !network.is_empty());
-    if network.is_some() && !args.net {
-        output::info("Setting --net (required by --network)");
+/// What `--compat` stands for.
+fn preset(options: &ActionArgs) -> Cow<'_, ActionArgs> {
+    if !options.mounts.compat {
+        return Cow::Borrowed(options);
     }
-    let net = args.net || network.is_some();
+    let mut options = options.clone();
+    options.mounts.containall = true;
+    options.namespaces.no_init = true;
+    options.environment.no_umask = true;
+    options.environment.no_eval = true;
+    Cow::Owned(options)
+}
+
+/// The value of `--network`, if there is one.
+fn network(args: &NamespaceArgs) -> Option<&str> {
+    args.network.as_deref().filter(|name| !name.is_empty())
+}
+
+fn namespaces(options: &ActionArgs) -> NamespaceWish {
+    let ActionArgs {
+        mounts,
+        namespaces: args,
+        ..
+    } = options;
+    let implied = if network(args).is_some() {
+        Some("--network")
+    } else {
+        let mut list = Strings::flatten(&options.limits.network_args);
+        list.next().map(|_| "--network-args")
+    };
+    if let Some(flag) = implied.filter(|_| !args.net) {
+        output::info(format_args!("Setting --net (required by {flag})"));
+    }
     NamespaceWish {
         // --no-pid is against namespaces that other flags imply, but not --containall: none so far.
         pid: args.pid || mounts.containall,
@@ -149,25 +176,27 @@ fn namespaces(mounts: &MountArgs, args: &NamespaceArgs) -> NamespaceWish {
                 .hostname
                 .as_deref()
                 .is_some_and(|name| !name.is_empty()),
-        net,
+        net: args.net || implied.is_some(),
     }
 }
 
 /// Refuses networks that need privileges: Apptainer does so late, when the container is made.
+/// `wish` says whether there is a new network at all.
 ///
 /// # Errors
 /// One line about who may have them.
-pub fn check_network(args: &NamespaceArgs) -> anyhow::Result<()> {
-    let network = args
-        .network
-        .as_deref()
-        .filter(|network| !network.is_empty());
-    let private = args.net || network.is_some();
-    if !private || network == Some("none") {
+pub fn check_network(options: &ActionArgs, wish: &LaunchRequest) -> anyhow::Result<()> {
+    let network = network(&options.namespaces);
+    if !wish.namespaces.net || network == Some("none") || wish.limits.netns_path.is_some() {
         return Ok(());
     }
     if rustix::process::getuid().is_root() {
-        anyhow::bail!("networks other than none are not supported yet by this version of skiff");
+        anyhow::bail!(
+            "container creation failed: network setup failed: the network {} needs CNI plugins, \
+             which skiff does not run; use --network none, or --netns-path with a namespace that \
+             was set up before",
+            network.unwrap_or("bridge")
+        );
     }
     anyhow::bail!(
         "container creation failed: network requires root or a suid installation with /etc/subuid \
