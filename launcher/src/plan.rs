@@ -144,9 +144,6 @@ impl std::fmt::Debug for PlanInputs<'_> {
     }
 }
 
-/// `systemd cgroups`.
-const SYSTEMD_CGROUPS: bool = true;
-
 /// Plans a launch. What is left out is told to `report`.
 ///
 /// # Errors
@@ -175,7 +172,7 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
     let identity = identity::plan(inputs, report)?;
     let amended = identity.amend(request);
     let request = amended.as_ref().unwrap_or(request);
-    let network_path = namespaces::network_path(request, facts, inputs.paths, &[], report)?;
+    let network_path = namespaces::network_path(request, config, facts, inputs.paths, report)?;
     let mut namespaces = namespaces::plan(request, config, facts, &identity, report)?;
     namespaces.net &= network_path.is_none();
     let home = home_destination(request, facts, identity.root_home);
@@ -210,7 +207,7 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
         working_directory,
         home,
         umask: if request.no_umask { 0o022 } else { facts.umask },
-        limits: limits::plan(request, SYSTEMD_CGROUPS, facts.uid == 0, report),
+        limits: limits::plan(request, config.systemd_cgroups, facts.uid == 0, report),
         security: identity.security,
         fakeroot: identity.command,
         script: script::plan(request, environment),

@@ -95,13 +95,13 @@ pub(super) fn plan(
     })
 }
 
-/// The network namespace to join (`--netns-path`): root may join any, others one that `allowed`
-/// lists, as far as the kernel lets them.
+/// The network namespace to join (`--netns-path`): root may join any, others one that
+/// `allow netns paths` lists, as far as the kernel lets them.
 pub(super) fn network_path(
     request: &LaunchRequest,
+    config: &Config,
     facts: &HostFacts,
     paths: &dyn HostPaths,
-    allowed: &[PathBuf],
     report: &mut Report<'_>,
 ) -> Result<Option<PathBuf>, LaunchError> {
     let Some(path) = &request.limits.netns_path else {
@@ -119,7 +119,7 @@ pub(super) fn network_path(
             path: path.clone(),
             reason: reason(&error),
         })?;
-    if facts.uid != 0 && !allowed.contains(path) {
+    if facts.uid != 0 && !config.netns_paths.contains(path) {
         return Err(LaunchError::NetworkPath { path: path.clone() });
     }
     Ok(Some(path.clone()))
