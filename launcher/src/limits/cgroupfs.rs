@@ -391,7 +391,7 @@ fn sweep(caller: Pid, groups: &[PathBuf]) {
     ) {}
     let mut pause = Duration::from_millis(5);
     loop {
-        let busy = groups.iter().map(|group| fs::remove_dir(group)).any(
+        let busy = groups.iter().map(fs::remove_dir).any(
             |result| matches!(result, Err(error) if error.raw_os_error() == Some(libc::EBUSY)),
         );
         if !busy {

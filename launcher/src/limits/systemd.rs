@@ -94,7 +94,7 @@ fn scope(unit: &str, plan: &LimitsPlan, pid: u32) -> Result<Vec<u8>, String> {
         }
         property(out, "DefaultDependencies", "b", |out| out.u32(0));
         property(out, "CollectMode", "s", |out| {
-            out.string("inactive-or-failed")
+            out.string("inactive-or-failed");
         });
         for (name, value) in &numbers {
             property(out, name, "t", |out| out.u64(*value));
@@ -105,7 +105,7 @@ fn scope(unit: &str, plan: &LimitsPlan, pid: u32) -> Result<Vec<u8>, String> {
         ] {
             if let Some(mask) = mask(list).filter(|mask| !mask.is_empty()) {
                 property(out, name, "ay", |out| {
-                    out.array(1, |out| out.0.extend(mask))
+                    out.array(1, |out| out.0.extend(mask));
                 });
             }
         }
