@@ -190,6 +190,13 @@ pub fn check_network(options: &ActionArgs, wish: &LaunchRequest) -> anyhow::Resu
     if !wish.namespaces.net || network == Some("none") || wish.limits.netns_path.is_some() {
         return Ok(());
     }
+    if wish.identity.fakeroot.is_some() {
+        output::warning(
+            "fakeroot with unprivileged installation or 'allow setuid = no' could not use \
+             'fakeroot' network, fallback to 'none' network",
+        );
+        return Ok(());
+    }
     if rustix::process::getuid().is_root() {
         anyhow::bail!(
             "container creation failed: network setup failed: the network {} needs CNI plugins, \
