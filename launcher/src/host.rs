@@ -216,6 +216,11 @@ pub trait HostPaths {
     /// # Errors
     /// Where the mount table cannot be read.
     fn root_mounts(&self) -> io::Result<Vec<PathBuf>>;
+
+    /// Directory below which drivers are looked for: a test may have made one up.
+    fn root(&self) -> &Path {
+        Path::new("/")
+    }
 }
 
 /// The machine itself.

@@ -12,6 +12,7 @@ pub mod config;
 pub mod environment;
 pub mod error;
 pub mod fakeroot;
+pub mod gpu;
 pub mod holder;
 pub mod host;
 pub mod identity;

@@ -6,6 +6,7 @@
 //! resolve   destinations inside the root, symbolic links included (no escape)
 //! attach    one step carried out with descriptors, never with paths that could change meaning
 //! device    the small /dev of contained runs
+//! injection drivers of the host, placed where no image can lead them astray
 //! session   tmpfs that holds generated files and empty directories
 //! sandbox   a directory as root, with missing bind points laid over it
 //! ```
@@ -13,6 +14,7 @@
 pub mod attach;
 pub mod bind;
 pub mod device;
+pub mod injection;
 pub mod resolve;
 pub mod sandbox;
 pub mod session;
@@ -22,6 +24,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::gpu::glibc::GlibcVersion;
 use crate::identity::{GroupEdit, PasswdEdit};
 
 /// Chapters of the mount order; the words are the ones of Apptainer's messages.
@@ -145,6 +148,17 @@ pub struct DeviceDirectory {
     pub tty_group: Option<u32>,
 }
 
+/// A library of the host for the container.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct HostLibrary {
+    /// Name in the container, without directories.
+    pub name: String,
+    /// On the host.
+    pub path: PathBuf,
+    /// Version of the GNU C library that it cannot do without.
+    pub needs: Option<GlibcVersion>,
+}
+
 /// What is put in place.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -170,6 +184,18 @@ pub enum MountSource {
     },
     /// A file of the session tmpfs.
     File(FileContent),
+    /// A directory of the session tmpfs with libraries of the host in it.
+    Libraries {
+        /// The libraries, each name once.
+        libraries: Vec<HostLibrary>,
+        /// Names of empty files, for binds that follow.
+        places: Vec<String>,
+    },
+    /// A file or directory of the host, exactly at the destination: a link there is covered.
+    Injected {
+        /// The path.
+        path: PathBuf,
+    },
     /// A /dev of the session tmpfs.
     Devices(DeviceDirectory),
     /// The processes of the new PID namespace.
@@ -182,7 +208,10 @@ impl MountSource {
     /// How messages name it.
     pub fn label(&self) -> PathBuf {
         match self {
-            Self::Host { path } | Self::HostDirectory { path, .. } => path.clone(),
+            Self::Host { path } | Self::HostDirectory { path, .. } | Self::Injected { path } => {
+                path.clone()
+            }
+            Self::Libraries { .. } => PathBuf::from("libraries of the host"),
             Self::EmptyDirectory { .. } => PathBuf::from("tmpfs"),
             Self::File(FileContent::HostCopy(path)) => path.clone(),
             Self::File(_) => PathBuf::from("generated file"),

@@ -53,6 +53,7 @@ tables! {
     "inspect": apptainer_inspect, skiff_inspect;
     "cache": apptainer_cache, skiff_cache;
     "registry": apptainer_registry, skiff_registry;
+    "gpu": apptainer_gpu, skiff_gpu;
 }
 
 fn path_of(table: &str) -> PathBuf {

@@ -5,6 +5,7 @@ mod concurrency;
 mod conformance;
 mod crash;
 mod faults;
+mod gpu;
 mod hostile;
 mod outlast;
 mod pty;

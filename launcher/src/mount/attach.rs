@@ -20,6 +20,7 @@ use rustix::mount::{
 };
 
 use super::device::{self, OpenNodes};
+use super::injection::{self, OpenLibraries};
 use super::resolve::{self, Place};
 use super::sandbox::{self, SandboxOptions};
 use super::session::{MemoryKind, Session};
@@ -129,6 +130,8 @@ enum Opened {
     Tree(OwnedFd),
     /// Device nodes.
     Nodes(OpenNodes),
+    /// Libraries.
+    Libraries(OpenLibraries),
     /// The step is left out: its source is not there.
     Absent,
 }
@@ -162,12 +165,18 @@ const fn required(tag: MountTag) -> bool {
 
 fn open_source(step: &MountStep, report: &mut Report<'_>) -> Result<Opened, LaunchError> {
     let path = match &step.source {
-        MountSource::Host { path } => path,
+        MountSource::Host { path } | MountSource::Injected { path } => path,
         MountSource::HostDirectory { path, mode, create } => {
             create_host_directory(path, *mode, *create)?;
             path
         }
         MountSource::Devices(wish) => return Ok(Opened::Nodes(OpenNodes::open(wish, report))),
+        MountSource::Libraries {
+            libraries: wish, ..
+        } => {
+            let open = OpenLibraries::open(wish, step.flags, report);
+            return Ok(Opened::Libraries(open));
+        }
         MountSource::EmptyDirectory { .. }
         | MountSource::File(_)
         | MountSource::Proc
@@ -201,6 +210,19 @@ fn open_source(step: &MountStep, report: &mut Report<'_>) -> Result<Opened, Laun
         ),
     );
     Ok(Opened::Absent)
+}
+
+/// Tells that a step is left out.
+fn skip(step: &MountStep, why: &str, report: &mut Report<'_>) {
+    report(
+        Level::Warning,
+        &format!(
+            "Skipping mount {} [{}] at {}: {why}",
+            step.source.label().display(),
+            step.tag,
+            step.destination.display()
+        ),
+    );
 }
 
 /// Gives a cloned tree the step's flags.
@@ -282,6 +304,26 @@ impl Builder<'_> {
             return Ok(());
         }
         match (&step.source, opened) {
+            (MountSource::Injected { .. }, Opened::Tree(tree)) => {
+                // Whatever an image has there, it is no reason not to start.
+                if let Err(error) = attach(tree.as_fd(), place.as_fd()) {
+                    skip(step, &errno_reason(error), report);
+                }
+                Ok(())
+            }
+            (
+                MountSource::Libraries {
+                    libraries: wish,
+                    places,
+                },
+                Opened::Libraries(libraries),
+            ) => {
+                let tree = self.session.directory_tree(0o755).map_err(failed)?;
+                attach(tree.as_fd(), place.as_fd()).map_err(failed)?;
+                libraries.fill(tree.as_fd(), places).map_err(failed)?;
+                libraries.compare(self.root, wish, report);
+                restricted(step, tree, report).map(drop)
+            }
             (_, Opened::Tree(tree)) => attach(tree.as_fd(), place.as_fd()).map_err(failed),
             (MountSource::Devices(wish), Opened::Nodes(nodes)) => {
                 let tree = self.session.directory_tree(0o755).map_err(failed)?;
@@ -305,7 +347,12 @@ impl Builder<'_> {
         opened: &Opened,
         report: &mut Report<'_>,
     ) -> Result<Option<OwnedFd>, LaunchError> {
-        let error = match resolve::open_in_root(self.root, &step.destination) {
+        let found = match step.source {
+            MountSource::Libraries { .. } => injection::own_place(self.root, &step.destination),
+            MountSource::Injected { .. } => injection::place(self.root, &step.destination),
+            _ => resolve::open_in_root(self.root, &step.destination),
+        };
+        let error = match found {
             Ok(place) => return Ok(Some(place)),
             Err(Errno::NOSYS) => return Err(LaunchError::OldKernel { call: "openat2(2)" }),
             Err(error) => error,
@@ -324,6 +371,12 @@ impl Builder<'_> {
                         source_path: step.source.label(),
                         destination: step.destination.clone(),
                     })
+            }
+            (MissingDestination::Warn, MountSource::Libraries { .. })
+                if matches!(error, Errno::LOOP | Errno::NOTDIR) =>
+            {
+                skip(step, "the image has a link or a file there", report);
+                Ok(None)
             }
             (MissingDestination::Warn, MountSource::File(content)) => {
                 let what = match content {
@@ -421,6 +474,8 @@ impl Builder<'_> {
             // These are opened on the host, not made.
             MountSource::Host { .. }
             | MountSource::HostDirectory { .. }
+            | MountSource::Libraries { .. }
+            | MountSource::Injected { .. }
             | MountSource::Devices(_) => return Ok(None),
         };
         tree.map(Some).map_err(failed)

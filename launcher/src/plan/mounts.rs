@@ -3,6 +3,7 @@
 //! A bind point is asked for only where no step before covers the place: what lies in a bound
 //! directory is made there, and the fewer bind points, the more launches share a view.
 
+mod drivers;
 mod site;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use super::{clean, host_home, working};
 use crate::config::{Config, DevWish};
 use crate::error::LaunchError;
 use crate::fakeroot;
+use crate::gpu;
 use crate::host::{HostFacts, HostPaths, PathKind};
 use crate::identity::{self, GroupEdit, PasswdEdit};
 use crate::mount::device::BASIC_NODES;
@@ -87,7 +89,8 @@ pub(super) fn plan(
         }
     }
     let mut list = StepList::default();
-    let binds = dev(inputs, &mut list, report)?;
+    let mut gpu = gpu::plan(inputs.request, inputs.config, inputs.paths.root(), report)?;
+    let binds = dev(inputs, std::mem::take(&mut gpu.devices), &mut list, report)?;
     site::hostfs(inputs, &mut list, report);
     site::config_binds(inputs, &mut list, report)?;
     kernel(inputs, &mut list);
@@ -105,6 +108,7 @@ pub(super) fn plan(
     }
     scratch(inputs, &mut list)?;
     files(inputs, &mut list);
+    drivers::add(gpu, inputs, &binds, &mut list, report);
     fakeroot_files(inputs, &mut list);
     user_binds(&binds, &mut list);
     cwd(inputs, &mut list, report);
@@ -176,6 +180,7 @@ fn host(path: impl Into<PathBuf>) -> MountSource {
 /// /dev, and with it the user's binds, because some of them are about /dev.
 fn dev(
     inputs: &Inputs<'_>,
+    gpus: Vec<PathBuf>,
     list: &mut StepList,
     report: &mut Report<'_>,
 ) -> Result<UserBinds, LaunchError> {
@@ -183,7 +188,7 @@ fn dev(
         request, config, ..
     } = inputs;
     let minimal = request.contain || config.mount_dev == DevWish::Minimal;
-    let nodes: Vec<PathBuf> = BASIC_NODES.iter().map(PathBuf::from).collect();
+    let nodes: Vec<PathBuf> = BASIC_NODES.iter().map(PathBuf::from).chain(gpus).collect();
     let mut binds = if config.user_bind_control {
         let state = DevState {
             minimal,

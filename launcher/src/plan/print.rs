@@ -120,6 +120,10 @@ impl fmt::Display for MountStep {
             MountSource::File(FileContent::Group(edit)) => {
                 write!(out, "image's file with {} groups", edit.groups.len())?;
             }
+            MountSource::Libraries { libraries, .. } => {
+                write!(out, "{} libraries of the host", libraries.len())?;
+            }
+            MountSource::Injected { path } => write!(out, "{} (exactly there)", path.display())?,
             MountSource::Devices(wish) => write!(out, "{} device nodes", wish.nodes.len())?,
             MountSource::Proc => out.write_str("new proc")?,
             MountSource::Sysfs => out.write_str("new sysfs")?,

@@ -80,12 +80,6 @@ const ROWS: &[Row] = &[
     hidden(row("tmpdir", Text, Silent, "Directory for temporary files")),
     // Processes and privileges
     row("sharens", Bool, Later, "Share one container among the children of one process"),
-    // GPUs
-    row("nv", Bool, Later, "Bring the host's NVIDIA driver into the container"),
-    row("nvccli", Bool, Later, "Use nvidia-container-cli for GPUs"),
-    row("rocm", Bool, Later, "Bring the host's ROCm libraries into the container"),
-    hidden(row("no-nv", Bool, Silent, "No NVIDIA driver")),
-    hidden(row("no-rocm", Bool, Silent, "No ROCm libraries")),
     // Encryption
     row("passphrase", Bool, Later, "Ask for the passphrase of an encrypted image"),
     row("pem-path", Text, Later, "Private key of an encrypted image"),
