@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use crate::environment::FileError;
 use crate::mount::MountTag;
+use crate::mount::overlay::OverlayError;
+use crate::plan::WritingError;
 use crate::script::ScriptError;
 
 /// Failure of planning or of carrying the plan out.
@@ -81,6 +83,14 @@ pub enum LaunchError {
         source_path: PathBuf,
         /// In the container.
         destination: PathBuf,
+    },
+    /// `image-src=` names something that the image lacks.
+    #[error("container creation failed: mount hook function failure: hook function for tag prelayer returns error: {} doesn't exist in image {}", path.display(), image.display())]
+    NotInImage {
+        /// In the image.
+        path: PathBuf,
+        /// The image.
+        image: PathBuf,
     },
     /// The kernel refused a mount.
     #[error("container creation failed: mount hook function failure: mount {0}->{1} error: while mounting {0}: could not mount {0}: {reason}", source_path.display(), destination.display())]
@@ -183,6 +193,12 @@ pub enum LaunchError {
         /// The image.
         path: PathBuf,
     },
+    /// Wishes about writing that exclude each other or this image.
+    #[error(transparent)]
+    Writing(#[from] WritingError),
+    /// An overlay could not be laid over the root.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
     /// A step between entering namespaces and the program failed.
     #[error("container creation failed: {step}: {reason}")]
     Setup {

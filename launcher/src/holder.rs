@@ -22,7 +22,7 @@ pub mod runtime_dir;
 pub mod summons;
 pub mod supervise;
 
-mod protocol;
+pub(crate) mod protocol;
 
 use std::time::Duration;
 

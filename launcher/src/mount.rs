@@ -9,12 +9,14 @@
 //! injection drivers of the host, placed where no image can lead them astray
 //! session   tmpfs that holds generated files and empty directories
 //! sandbox   a directory as root, with missing bind points laid over it
+//! overlay   layers over the root: directories, images, memory
 //! ```
 
 pub mod attach;
 pub mod bind;
 pub mod device;
 pub mod injection;
+pub mod overlay;
 pub mod resolve;
 pub mod sandbox;
 pub mod session;
@@ -177,6 +179,15 @@ pub enum MountSource {
         /// How much may be created.
         create: CreateDirectory,
     },
+    /// A part of an image that was mounted beside the root.
+    Image {
+        /// Which one, by its place in the plan.
+        number: usize,
+        /// The file, for messages.
+        image: PathBuf,
+        /// The part.
+        inside: PathBuf,
+    },
     /// An empty directory of the session tmpfs.
     EmptyDirectory {
         /// Permission bits.
@@ -212,6 +223,7 @@ impl MountSource {
                 path.clone()
             }
             Self::Libraries { .. } => PathBuf::from("libraries of the host"),
+            Self::Image { image, .. } => image.clone(),
             Self::EmptyDirectory { .. } => PathBuf::from("tmpfs"),
             Self::File(FileContent::HostCopy(path)) => path.clone(),
             Self::File(_) => PathBuf::from("generated file"),

@@ -10,6 +10,7 @@
 //! mounts       ordered steps and the bind points they need
 //! userbinds    the user's binds: order, duplicates, /dev
 //! working      where the program starts
+//! writing      layers over the root, where changes go
 //! print        the readable form
 //! ```
 
@@ -19,6 +20,7 @@ mod namespaces;
 mod print;
 mod userbinds;
 mod working;
+mod writing;
 
 use std::path::{Path, PathBuf};
 
@@ -40,6 +42,7 @@ use crate::security::seccomp::Filter;
 
 pub use namespaces::{InitKind, NamespacePlan, UserNamespace};
 pub use working::WorkingDirectory;
+pub use writing::{Upper, WritingError, WritingPlan};
 
 /// What a launch will do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -48,6 +51,8 @@ pub struct LaunchPlan {
     pub image: PathBuf,
     /// How it becomes a root.
     pub root: RootPlan,
+    /// Layers over it, and what may be written to.
+    pub writing: WritingPlan,
     /// Namespaces.
     pub namespaces: NamespacePlan,
     /// Network namespace that is joined.
@@ -160,7 +165,8 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
             return Err(LaunchError::RootAsSandbox);
         }
         RootKind::Sandbox => RootPlan::Sandbox {
-            overlay: config.enable_overlay,
+            // What is written to is shown as it is.
+            overlay: config.enable_overlay && !request.writing.writable,
         },
         RootKind::Mounted => RootPlan::Mounted,
     };
@@ -172,6 +178,7 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
     let identity = identity::plan(inputs, report)?;
     let amended = identity.amend(request);
     let request = amended.as_ref().unwrap_or(request);
+    let writing = writing::plan(request, config, report)?;
     let network_path = namespaces::network_path(request, config, facts, inputs.paths, report)?;
     let mut namespaces = namespaces::plan(request, config, facts, &identity, report)?;
     namespaces.net &= network_path.is_none();
@@ -184,6 +191,7 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
             paths: inputs.paths,
             namespaces: &namespaces,
             identity: &identity,
+            writing: &writing,
             home: &home,
         },
         report,
@@ -197,6 +205,7 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
         image: request.image.path.clone(),
         root,
         network_path,
+        writing,
         hostname: request.hostname.clone().filter(|_| namespaces.uts),
         namespaces,
         session_size_mib: config.session_size_mib,

@@ -28,6 +28,7 @@ use crate::report::Report;
 use crate::rootfs::RootfsProvider;
 use crate::script;
 use crate::security;
+use setup::Layers;
 
 /// What is executed in the container.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,36 +61,60 @@ pub enum Start {
 /// second process; the caller reports it and exits as usual.
 pub fn launch(
     plan: &LaunchPlan,
-    provider: Option<&mut dyn RootfsProvider>,
+    mut provider: Option<&mut dyn RootfsProvider>,
     report: &mut Report<'_>,
 ) -> Result<u8, LaunchError> {
-    let rootfs = setup::provide(plan, provider)?;
+    let rootfs = setup::provide(
+        plan,
+        match &mut provider {
+            Some(provider) => Some(&mut **provider),
+            None => None,
+        },
+    )?;
     let previous_umask = rustix::process::umask(rustix::fs::Mode::empty());
-    let root = match setup::enter_namespaces(plan, rootfs) {
+    // Programs that serve layers must outlive process 1, so that they are started before it.
+    let prepares = plan.writing.needs_preparation();
+    let root = match setup::enter_namespaces(plan, rootfs, prepares) {
         Ok(root) => root,
         Err(error) => {
             rustix::process::umask(previous_umask);
             return Err(error);
         }
     };
-    let Some(init) = plan.namespaces.pid else {
-        setup::build(plan, root, report)?;
-        return start(plan, report);
+    let (root, Layers { images, flushed }) = if prepares {
+        setup::prepare_layers(plan, root, provider, report)?
+    } else {
+        (root, Layers::default())
     };
+    if plan.namespaces.pid.is_none() && flushed.is_none() {
+        setup::build(plan, root, images, report)?;
+        return start(plan, report);
+    }
+    let init = plan.namespaces.pid.unwrap_or(InitKind::Payload);
     // Whoever waits, and whoever is on the way to the program, is none of the container's business.
     security::close_to_others()?;
     let mask = kernel::block_signals().map_err(setup::io("blocking signals"))?;
     let handle = setup::own_handle()?;
+    if prepares && plan.namespaces.pid.is_some() {
+        setup::enter_pid_namespace()?;
+    }
+    if flushed.is_some() {
+        supervise::adopt_orphans()?;
+    }
     match kernel::fork().map_err(setup::io("starting process 1"))? {
         Fork::Parent(child) => {
-            drop((root, handle));
+            drop((root, images, handle));
             security::apply_to_supervisor(&plan.security)?;
-            return supervise::outer(child);
+            return supervise::outer(child, flushed);
         }
         Fork::Child => setup::die_with_parent(&handle)?,
     }
     drop(handle);
-    setup::build(plan, root, report)?;
+    if flushed.is_some() {
+        drop(flushed);
+        setup::enter_mount_namespace()?;
+    }
+    setup::build(plan, root, images, report)?;
     if init == InitKind::Shim {
         match kernel::fork().map_err(setup::io("starting the program"))? {
             Fork::Parent(child) => {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use gpu::GpuWish;
 use identity::IdentityWish;
 use limits::LimitsWish;
-use writing::WritingWish;
+use writing::{Layer, WritingWish};
 
 /// Which program of the image is started.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,6 +68,21 @@ pub struct Bind {
     pub destination: PathBuf,
     /// Mounted read-only.
     pub read_only: bool,
+    /// The source is an image, of which a part is bound.
+    pub image: Option<ImageBind>,
+}
+
+/// The part of an image that is bound: `image-src=` and `id=`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ImageBind {
+    /// Path in the image.
+    pub inside: PathBuf,
+    /// Number of the object in a SIF, as given.
+    pub id: Option<String>,
+    /// What was found there, once somebody looked.
+    pub layer: Option<Layer>,
+    /// The part is known to be no directory.
+    pub is_file: bool,
 }
 
 /// What becomes of the home directory.

@@ -38,8 +38,28 @@ pub struct Rootfs {
     pub user_namespace: Option<OwnedFd>,
 }
 
+/// A file system inside an image file, to be served beside the root.
+#[derive(Debug)]
+pub struct ServedLayer<'a> {
+    /// The open image.
+    pub file: std::os::fd::BorrowedFd<'a>,
+    /// Its name, for messages.
+    pub path: &'a std::path::Path,
+    /// First byte of the file system.
+    pub offset: u64,
+    /// Number of bytes.
+    pub size: u64,
+}
+
 /// Makes mounted roots; implemented by the program over the file system server.
 pub trait RootfsProvider {
+    /// Answers for `layer` on `device`, a FUSE device that is mounted, until it is mounted nowhere
+    /// any more. Called in a process of its own, which may have threads.
+    ///
+    /// # Errors
+    /// What is wrong with the image.
+    fn serve_layer(&mut self, layer: &ServedLayer<'_>, device: OwnedFd) -> std::io::Result<()>;
+
     /// Returns a tree of the image in which every one of `points` that can exist does exist. With
     /// `ids` its user namespace has these; else, the caller's, each under its own number.
     ///

@@ -393,6 +393,7 @@ fn host_directories() -> Vec<Bind> {
             source: path.to_owned(),
             destination: path.to_owned(),
             read_only: true,
+            image: None,
         })
         .collect()
 }

@@ -54,6 +54,7 @@ tables! {
     "cache": apptainer_cache, skiff_cache;
     "registry": apptainer_registry, skiff_registry;
     "gpu": apptainer_gpu, skiff_gpu;
+    "overlay": apptainer_overlay, skiff_overlay;
 }
 
 fn path_of(table: &str) -> PathBuf {

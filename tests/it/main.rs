@@ -8,6 +8,7 @@ mod faults;
 mod gpu;
 mod hostile;
 mod outlast;
+mod overlay;
 mod pty;
 mod readme;
 mod remote;

@@ -55,6 +55,10 @@ pub enum Need {
     Apptainer,
     /// The skiff binary.
     Skiff,
+    /// `fuse2fs`.
+    Fuse2fs,
+    /// `fuse-overlayfs`.
+    FuseOverlayfs,
     /// A second ordinary user ([`user::second`]).
     SecondUser,
     /// Docker's registry.
@@ -102,6 +106,8 @@ impl Need {
             Self::SecondUser => user::second()
                 .is_none()
                 .then(|| "no second user (tests/run makes it)".to_owned()),
+            Self::Fuse2fs => on_path("fuse2fs"),
+            Self::FuseOverlayfs => on_path("fuse-overlayfs"),
             Self::Registry => on_path("docker-registry"),
             Self::Nginx => on_path("nginx"),
             Self::Apptainer => program::real_apptainer().err(),

@@ -12,6 +12,7 @@ pub mod doctor;
 pub(crate) mod elf;
 pub mod inspect;
 pub mod mount;
+pub mod overlay;
 pub mod registry;
 pub mod run_help;
 pub mod serve;
@@ -167,6 +168,15 @@ Labels, environment, scripts and applications of an image, as text or JSON.",
         about: "Manage OCI containers (not supported)",
         augment: WordArgs::augment_args,
         children: unsupported::OCI_VERBS,
+        ..EMPTY
+    },
+    Verb {
+        name: "overlay",
+        about: "Manage an EXT3 writable overlay image",
+        description: "\
+The overlay command allows management of EXT3 writable overlay images.",
+        augment: WordArgs::augment_args,
+        children: overlay::VERBS,
         ..EMPTY
     },
     Verb {

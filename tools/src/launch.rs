@@ -20,7 +20,6 @@ use skiff_launcher::host::{HostFacts, RealPaths};
 use skiff_launcher::plan::{LaunchPlan, PlanInputs, plan};
 use skiff_launcher::process;
 use skiff_launcher::request::Action;
-use skiff_launcher::rootfs::RootfsProvider;
 
 use crate::cli::Context;
 use crate::cli::action::ActionArgs;
@@ -53,7 +52,7 @@ pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
     let config = configuration(wish.context)?;
     let mut facts = HostFacts::probe(&config);
     found.admit(&config, &facts)?;
-    let request = request::build(wish, found.request)?;
+    let request = request::build(wish, found.request, found.served.as_ref())?;
     facts.look_for(&request.identity, &config);
     let files = environment::read_files(&request.environment.files)?;
     request::check_network(wish.options, &request)?;
@@ -68,13 +67,10 @@ pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
     if wish.options.plan.dry_run {
         return print(&plan, wish.options.plan.json);
     }
-    let mut provider = found.served.as_ref().map(Provider::new);
-    let provider = provider
-        .as_mut()
-        .map(|provider| provider as &mut dyn RootfsProvider);
+    let mut provider = Provider::new(found.served.as_ref());
     Ok(ExitStatus::Code(process::launch(
         &plan,
-        provider,
+        Some(&mut provider),
         &mut report,
     )?))
 }

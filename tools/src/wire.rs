@@ -15,13 +15,13 @@ use std::sync::{Arc, mpsc};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use skiff_cache::disk::DIRECTORY_VARIABLE;
-use skiff_fs::format::squashfs::SquashfsOptions;
+use skiff_fs::format::squashfs::{Squashfs, SquashfsOptions};
 use skiff_fs::fuse::connection;
 use skiff_fs::fuse::handler::{FileSystem, Owners, RootLayout};
 use skiff_fs::fuse::{session, standin};
 use skiff_fs::image::Image;
 use skiff_fs::remote::Observer;
-use skiff_fs::source::{CachedSource, placement};
+use skiff_fs::source::{CachedSource, Window, placement};
 use skiff_fs::tree::TreeError;
 use skiff_fs::view::Point;
 use skiff_launcher::holder::client::{self, Target};
@@ -30,7 +30,7 @@ use skiff_launcher::holder::keeper::{Backend, ServerStart};
 use skiff_launcher::holder::key::HolderKey;
 use skiff_launcher::holder::supervise::Start;
 use skiff_launcher::idmap::IdMap;
-use skiff_launcher::rootfs::{BindPoint, BindPointKind, Rootfs, RootfsProvider};
+use skiff_launcher::rootfs::{BindPoint, BindPointKind, Rootfs, RootfsProvider, ServedLayer};
 
 use crate::remote::voice::{self, Herald, Quiet, Streams};
 use crate::remote::{self, Opened, RemoteImage};
@@ -39,6 +39,9 @@ use refusal::{Hope, RETRY, Refusal, hopeless};
 /// Threads that answer the kernel, and threads that decode ahead, at most: one per core, but
 /// metadata-bound readers gain nothing from more than a few.
 const MAX_THREADS: usize = 16;
+
+/// Threads that serve a layer beside the root.
+const MAX_LAYER_THREADS: usize = 4;
 
 /// What launches mount upon where the image has it, so that it is no bind point of theirs.
 const OPTIONAL_DESTINATIONS: [&str; 4] = ["/tmp", "/var/tmp", "/etc/passwd", "/etc/group"];
@@ -126,24 +129,44 @@ fn file_of(image: &Image) -> io::Result<&File> {
 /// Gives launches the mounted tree of an image, through its holder.
 #[derive(Debug)]
 pub struct Provider<'a> {
-    served: &'a Served,
+    served: Option<&'a Served>,
 }
 
 impl<'a> Provider<'a> {
-    /// A provider of the tree of `served`.
-    pub const fn new(served: &'a Served) -> Self {
+    /// A provider of the tree of `served`; without, only of layers.
+    pub const fn new(served: Option<&'a Served>) -> Self {
         Self { served }
     }
 }
 
 impl RootfsProvider for Provider<'_> {
+    fn serve_layer(&mut self, layer: &ServedLayer<'_>, device: OwnedFd) -> io::Result<()> {
+        let file = File::from(layer.file.try_clone_to_owned()?);
+        let image = Image::from_file(file, layer.path).map_err(io::Error::other)?;
+        let window = Window::new(image.source(), layer.offset, layer.size);
+        let window = window.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let tree = Squashfs::open(Arc::new(window), SquashfsOptions::default())
+            .map_err(io::Error::other)?;
+        connection::handshake(device.as_fd())?;
+        // One layer of one container: it has not the readers of a root.
+        let threads = thread_count().min(MAX_LAYER_THREADS);
+        let siblings = (1..threads)
+            .map_while(|_| connection::clone_device(device.as_fd()).ok())
+            .collect::<Vec<_>>();
+        let devices = std::iter::once(device).chain(siblings).collect();
+        let owners = FuseBackend::container_owners(None);
+        let answers = FileSystem::new(Arc::new(tree), owners, RootLayout::Image, threads);
+        session::serve(&Arc::new(answers), devices)
+    }
+
     fn provide(
         &mut self,
         points: &[BindPoint],
         ids: Option<&IdMap>,
     ) -> Result<Rootfs, Box<dyn Error + Send + Sync>> {
+        let served = self.served.ok_or("there is no image to mount")?;
         let sealed;
-        let image = match self.served {
+        let image = match served {
             Served::Here(image) => file_of(image)?.as_fd(),
             Served::Elsewhere(remote) => {
                 sealed = remote.seal()?;
@@ -151,12 +174,12 @@ impl RootfsProvider for Provider<'_> {
             }
         };
         let target = Target {
-            key: self.served.holder_key()?.with_ids(ids),
+            key: served.holder_key()?.with_ids(ids),
             ids: ids.cloned(),
             image,
-            path: self.served.path(),
+            path: served.path(),
             program: PathBuf::from("/proc/self/exe"),
-            variables: self.served.cache_variables(),
+            variables: served.cache_variables(),
         };
         Ok(client::join(&target, points)?)
     }

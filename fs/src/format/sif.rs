@@ -11,6 +11,7 @@
 
 mod codes;
 mod descriptor;
+pub mod edit;
 mod header;
 #[cfg(test)]
 mod tests;

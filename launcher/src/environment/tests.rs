@@ -79,6 +79,7 @@ fn runtime_variables_have_two_spellings() {
             source: "/s".into(),
             destination: destination.into(),
             read_only: false,
+            image: None,
         });
     }
     request.app = Some("foo".to_owned());

@@ -404,3 +404,69 @@ pub fn close_from(first: u32) -> io::Result<()> {
     let result = unsafe { libc::close_range(first, libc::c_uint::MAX, 0) };
     check(libc::c_long::from(result)).map(drop)
 }
+
+/// Closes every descriptor from 3 on but those in `keep`, in a forked child that goes its own way
+/// and never drops what it inherited.
+///
+/// # Errors
+/// The kernel's refusal (before Linux 5.9 there is no such call).
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut numbers: Vec<libc::c_uint> = keep
+        .iter()
+        .filter_map(|fd| fd.as_raw_fd().try_into().ok())
+        .collect();
+    numbers.sort_unstable();
+    let mut first: libc::c_uint = 3;
+    for number in numbers.into_iter().chain([libc::c_uint::MAX]) {
+        if number > first {
+            // SAFETY: the caller's child leaves through exit_now, so no owner of a descriptor
+            // closed here is ever dropped.
+            let result = unsafe { libc::close_range(first, number - 1, 0) };
+            check(libc::c_long::from(result))?;
+        }
+        first = first.max(number.saturating_add(1));
+    }
+    Ok(())
+}
+
+/// Locks a part of a file against others who lock it, for as long as the open file lives, through
+/// whatever descriptors and processes; false when somebody else has it.
+///
+/// # Errors
+/// The kernel's refusal, such as a file system without locks.
+pub fn lock_range(file: BorrowedFd<'_>, write: bool, start: u64, len: u64) -> io::Result<bool> {
+    let kind = if write { libc::F_WRLCK } else { libc::F_RDLCK };
+    // SAFETY: a structure of numbers, for which zero is a value.
+    let mut lock: libc::flock = unsafe { mem::zeroed() };
+    lock.l_type = libc::c_short::try_from(kind).map_err(io::Error::other)?;
+    lock.l_whence = libc::c_short::try_from(libc::SEEK_SET).map_err(io::Error::other)?;
+    lock.l_start = libc::off_t::try_from(start).map_err(io::Error::other)?;
+    lock.l_len = libc::off_t::try_from(len).map_err(io::Error::other)?;
+    // SAFETY: the structure is valid for the call, which only reads it.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    match check(libc::c_long::from(result)) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Lets every signal through and gives each its default action, for a program that is to start
+/// with nothing of ours.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn unblock_signals() -> io::Result<()> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the pointer is valid; the call fills the set in.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: filled in by the call above, which cannot fail on a valid pointer.
+    let set = unsafe { set.assume_init() };
+    restore_signals(&SignalMask(set))?;
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        default_action(signal)?;
+    }
+    reset_signal_dispositions(true)
+}

@@ -23,10 +23,11 @@ use super::device::{self, OpenNodes};
 use super::injection::{self, OpenLibraries};
 use super::resolve::{self, Place};
 use super::sandbox::{self, SandboxOptions};
-use super::session::{MemoryKind, Session};
+use super::session::{self, MemoryKind, Session};
 use super::tree;
 use super::{
-    Condition, CreateDirectory, FileContent, MissingDestination, MountSource, MountStep, MountTag,
+    Condition, CreateDirectory, FileContent, MissingDestination, MountFlags, MountSource,
+    MountStep, MountTag,
 };
 use crate::error::{LaunchError, errno_reason, reason};
 use crate::report::{Level, Report};
@@ -62,6 +63,12 @@ pub struct Assembly<'a> {
     pub memory: MemoryKind,
     /// The host's later mounts are seen in the container.
     pub slave: bool,
+    /// The root may be written to.
+    pub writable: bool,
+    /// Nothing is created in the root, though it may be written to: it is the user's own directory.
+    pub untouched: bool,
+    /// Trees of images from which data is bound.
+    pub images: Vec<OwnedFd>,
 }
 
 /// Makes the container's tree the root of this process, whose mount namespace is its own.
@@ -85,11 +92,13 @@ pub fn assemble(assembly: Assembly<'_>, report: &mut Report<'_>) -> Result<(), L
         Session::mount(assembly.memory).map_err(setup("mounting the session tmpfs"))?;
     let root = match assembly.root {
         RootSource::Tree(tree) => {
-            tree::restrict(tree.as_fd(), sandbox::ROOT_FLAGS).map_err(|error| {
-                LaunchError::Setup {
-                    step: "restricting the image's mount",
-                    reason: reason(&error),
-                }
+            let flags = MountFlags {
+                read_only: !assembly.writable,
+                ..sandbox::ROOT_FLAGS
+            };
+            tree::restrict(tree.as_fd(), flags).map_err(|error| LaunchError::Setup {
+                step: "restricting the image's mount",
+                reason: reason(&error),
             })?;
             tree
         }
@@ -111,9 +120,19 @@ pub fn assemble(assembly: Assembly<'_>, report: &mut Report<'_>) -> Result<(), L
         .map_err(setup("preparing the root"))?;
     tree::attach(root.as_fd(), place.as_fd()).map_err(setup("attaching the root"))?;
     // The tree's own descriptor is the mounted root now; the place is hidden under it.
+    let mut images = Vec::new();
+    for tree in assembly.images {
+        let place = session
+            .directory(0o755)
+            .map_err(setup("preparing an image"))?;
+        tree::attach(tree.as_fd(), place.as_fd()).map_err(setup("attaching an image"))?;
+        images.push(tree);
+    }
     let mut builder = Builder {
         root: root.as_fd(),
         session,
+        untouched: assembly.untouched,
+        images,
     };
     for (step, opened) in assembly.steps.iter().zip(opened) {
         builder.perform(step, opened, report)?;
@@ -177,7 +196,8 @@ fn open_source(step: &MountStep, report: &mut Report<'_>) -> Result<Opened, Laun
             let open = OpenLibraries::open(wish, step.flags, report);
             return Ok(Opened::Libraries(open));
         }
-        MountSource::EmptyDirectory { .. }
+        MountSource::Image { .. }
+        | MountSource::EmptyDirectory { .. }
         | MountSource::File(_)
         | MountSource::Proc
         | MountSource::Sysfs => return Ok(Opened::Nothing),
@@ -281,6 +301,9 @@ fn create_host_directory(
 struct Builder<'a> {
     root: BorrowedFd<'a>,
     session: Session,
+    untouched: bool,
+    /// Attached to the session.
+    images: Vec<OwnedFd>,
 }
 
 impl Builder<'_> {
@@ -290,9 +313,21 @@ impl Builder<'_> {
         opened: Opened,
         report: &mut Report<'_>,
     ) -> Result<(), LaunchError> {
-        if matches!(opened, Opened::Absent) {
-            return Ok(());
-        }
+        let opened = match (&step.source, opened) {
+            (_, Opened::Absent) => return Ok(()),
+            (
+                MountSource::Image {
+                    number,
+                    image,
+                    inside,
+                },
+                _,
+            ) => {
+                let tree = self.part_of_image(step, *number, image, inside)?;
+                Opened::Tree(restricted(step, tree, report)?)
+            }
+            (_, opened) => opened,
+        };
         let Some(place) = self.destination(step, &opened, report)? else {
             return Ok(());
         };
@@ -340,9 +375,31 @@ impl Builder<'_> {
         }
     }
 
+    /// A part of an image as a tree of its own.
+    fn part_of_image(
+        &self,
+        step: &MountStep,
+        number: usize,
+        image: &Path,
+        inside: &Path,
+    ) -> Result<OwnedFd, LaunchError> {
+        let failed = |error| mount_error(step, errno_reason(error));
+        let tree = self.images.get(number).ok_or_else(|| failed(Errno::NXIO))?;
+        let place = match resolve::open_in_root(tree.as_fd(), inside) {
+            Err(Errno::NOENT | Errno::NOTDIR) => {
+                return Err(LaunchError::NotInImage {
+                    path: inside.to_owned(),
+                    image: image.to_owned(),
+                });
+            }
+            place => place.map_err(failed)?,
+        };
+        session::tree_of(place.as_fd()).map_err(failed)
+    }
+
     /// Opens the destination, or decides that the step is left out.
     fn destination(
-        &self,
+        &mut self,
         step: &MountStep,
         opened: &Opened,
         report: &mut Report<'_>,
@@ -358,6 +415,25 @@ impl Builder<'_> {
             Err(error) => error,
         };
         match (step.missing, &step.source) {
+            (MissingDestination::CreateOrFail, _) if self.untouched && self.is_root(step) => {
+                if step.tag == MountTag::Home
+                    && let Some(place) = self.home_place(&step.destination)
+                {
+                    return Ok(Some(place));
+                }
+                report(
+                    Level::Warning,
+                    &format!(
+                        "By using --writable, Apptainer can't create {} destination automatically \
+                         without overlay or underlay",
+                        step.destination.display()
+                    ),
+                );
+                Err(LaunchError::MissingDestination {
+                    source_path: step.source.label(),
+                    destination: step.destination.clone(),
+                })
+            }
             (MissingDestination::CreateOrFail, _) => {
                 // What a bind before this one put there may be writable; the image is not.
                 let created = resolve::find_missing(self.root, &step.destination)
@@ -393,6 +469,36 @@ impl Builder<'_> {
             (MissingDestination::Warn, _) => Ok(self.warn_missing(step, report)),
             (MissingDestination::Skip, _) => Ok(None),
         }
+    }
+
+    /// Whether what is missing of the destination is missing in the root itself.
+    fn is_root(&self, step: &MountStep) -> bool {
+        let mount = |place: BorrowedFd<'_>| resolve::place(place).map(|place| place.mount);
+        let Ok(Some(missing)) = resolve::find_missing(self.root, &step.destination) else {
+            return true;
+        };
+        let existing = Path::new("/").join(&missing.existing);
+        resolve::open_in_root(self.root, &existing)
+            .and_then(|place| Ok(mount(place.as_fd())? == mount(self.root)?))
+            .unwrap_or(true)
+    }
+
+    /// A place for the home directory where the root must stay as it is: its first directory is
+    /// covered by an empty one that has only the way there.
+    fn home_place(&mut self, destination: &Path) -> Option<OwnedFd> {
+        let mut names = destination.iter().skip(1);
+        let first = Path::new("/").join(names.next()?);
+        let place = resolve::open_in_root(self.root, &first).ok()?;
+        if !resolve::place(place.as_fd()).ok()?.directory {
+            return None;
+        }
+        let mut here = self.session.directory(0o755).ok()?;
+        let tree = session::tree_of(here.as_fd()).ok()?;
+        for name in names {
+            here = resolve::make_directory(here.as_fd(), name, 0o755).ok()?;
+        }
+        attach(tree.as_fd(), place.as_fd()).ok()?;
+        resolve::open_in_root(self.root, destination).ok()
     }
 
     #[expect(
@@ -473,6 +579,7 @@ impl Builder<'_> {
             }
             // These are opened on the host, not made.
             MountSource::Host { .. }
+            | MountSource::Image { .. }
             | MountSource::HostDirectory { .. }
             | MountSource::Libraries { .. }
             | MountSource::Injected { .. }

@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use crate::request::Bind;
+use crate::request::{Bind, ImageBind};
 
 /// A bind that cannot be understood.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -27,14 +27,6 @@ pub enum BindError {
     Option {
         /// As given.
         option: String,
-    },
-    /// `image-src=` and `id=`.
-    #[error("binding from an image file is not supported yet (option {option} of {source_text})")]
-    Image {
-        /// As given.
-        option: String,
-        /// Source of the bind.
-        source_text: String,
     },
     /// A `--mount` that cannot be understood.
     #[error("while parsing mount {given:?}: {reason}")]
@@ -144,16 +136,12 @@ fn finish(fields: Option<Vec<String>>) -> Result<Option<Bind>, BindError> {
         [] => return Ok(None),
     };
     let mut read_only = false;
+    let mut image = None;
     for option in options.iter().flat_map(|options| options.split(',')) {
         match option {
             "ro" => read_only = true,
             "rw" => {}
-            _ if is_option(option) => {
-                return Err(BindError::Image {
-                    option: option.to_owned(),
-                    source_text: source.clone(),
-                });
-            }
+            _ if take_image_option(option, &mut image) => {}
             _ => {
                 return Err(BindError::Option {
                     option: option.to_owned(),
@@ -165,7 +153,27 @@ fn finish(fields: Option<Vec<String>>) -> Result<Option<Bind>, BindError> {
         source: PathBuf::from(unescape(source)),
         destination: PathBuf::from(unescape(destination)),
         read_only,
+        image,
     }))
+}
+
+/// Takes `image-src=PATH` and `id=NUMBER`, either of which makes the source an image.
+fn take_image_option(option: &str, image: &mut Option<ImageBind>) -> bool {
+    let start = || ImageBind {
+        inside: PathBuf::from("/"),
+        ..ImageBind::default()
+    };
+    match option.split_once('=') {
+        Some(("image-src", path)) => {
+            let image = image.get_or_insert_with(start);
+            if !path.is_empty() {
+                image.inside = PathBuf::from(path);
+            }
+        }
+        Some(("id", id)) => image.get_or_insert_with(start).id = Some(id.to_owned()),
+        _ => return false,
+    }
+    true
 }
 
 /// Parses the value of one `--mount` or of its variable, where lines are separate mounts.
@@ -193,6 +201,7 @@ fn parse_mount(
     let mut source = None;
     let mut destination = None;
     let mut read_only = false;
+    let mut image = None;
     for field in fields {
         let (key, value) = field.split_once('=').unwrap_or((field, ""));
         match key {
@@ -203,12 +212,7 @@ fn parse_mount(
             // Any value counts, as in Apptainer: "ro=false" is read-only.
             "ro" | "readonly" => read_only = true,
             "bind-propagation" => return Err(failed(MountSpecError::Propagation)),
-            "image-src" | "id" => {
-                return Err(BindError::Image {
-                    option: field.clone(),
-                    source_text: source.unwrap_or_default().to_owned(),
-                });
-            }
+            _ if take_image_option(field, &mut image) => {}
             _ => return Err(failed(MountSpecError::Key(key.to_owned()))),
         }
     }
@@ -218,6 +222,7 @@ fn parse_mount(
                 source: PathBuf::from(source),
                 destination: PathBuf::from(destination),
                 read_only,
+                image,
             })
         }
         _ => Err(failed(MountSpecError::Incomplete)),

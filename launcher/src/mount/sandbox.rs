@@ -28,6 +28,8 @@ pub const ROOT_FLAGS: MountFlags = MountFlags {
 pub struct SandboxOptions {
     /// An overlay may be used for missing bind points.
     pub overlay: bool,
+    /// The directory itself may be written to.
+    pub writable: bool,
     /// We are in a user namespace, where the overlay may only use `user.` attributes.
     pub user_namespace: bool,
 }
@@ -64,7 +66,11 @@ pub fn root_tree(
         }
     }
     let root = tree::clone_tree(sandbox.as_fd(), Path::new("."))?;
-    tree::restrict(root.as_fd(), ROOT_FLAGS)
+    let flags = MountFlags {
+        read_only: !options.writable,
+        ..ROOT_FLAGS
+    };
+    tree::restrict(root.as_fd(), flags)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     Ok(root)
 }
@@ -84,10 +90,26 @@ fn missing_points<'a>(
         .collect()
 }
 
-fn overlay(
+/// A directory of `session` that holds the points that are missing in `sandbox`; `None` when there
+/// are none.
+///
+/// # Errors
+/// The kernel's refusal, such as a full tmpfs.
+pub(super) fn points_layer(
+    sandbox: BorrowedFd<'_>,
+    points: &[BindPoint],
+    session: &mut Session,
+) -> Result<Option<OwnedFd>, Errno> {
+    let missing = missing_points(sandbox, points);
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    make_points(sandbox, &missing, session).map(Some)
+}
+
+fn make_points(
     sandbox: BorrowedFd<'_>,
     missing: &[(&BindPoint, Missing)],
-    options: SandboxOptions,
     session: &mut Session,
 ) -> Result<OwnedFd, Errno> {
     let points = session.directory(mode_of(sandbox, Path::new(".")))?;
@@ -100,6 +122,16 @@ fn overlay(
             Err(error) => return Err(error),
         }
     }
+    Ok(points)
+}
+
+fn overlay(
+    sandbox: BorrowedFd<'_>,
+    missing: &[(&BindPoint, Missing)],
+    options: SandboxOptions,
+    session: &mut Session,
+) -> Result<OwnedFd, Errno> {
+    let points = make_points(sandbox, missing, session)?;
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     // Descriptors as paths: a path of the user's could contain the separator, and values are
     // limited to 255 bytes.

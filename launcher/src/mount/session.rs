@@ -73,6 +73,16 @@ impl Session {
         self.root.as_fd()
     }
 
+    /// Takes it off `/` again; what was made of it lives on.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn leave(self) -> Result<(), Errno> {
+        rustix::process::fchdir(&self.root)?;
+        rustix::mount::unmount(c".", rustix::mount::UnmountFlags::DETACH)?;
+        rustix::process::chdir(c"/")
+    }
+
     /// A name not used yet.
     fn name(&mut self) -> OsString {
         self.next += 1;
@@ -127,7 +137,10 @@ impl Session {
 }
 
 /// The tree at an open place.
-fn tree_of(place: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+///
+/// # Errors
+/// As `open_tree(2)`.
+pub fn tree_of(place: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     use rustix::mount::{OpenTreeFlags, open_tree};
     open_tree(
         place,

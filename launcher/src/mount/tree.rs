@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 use super::MountFlags;
@@ -74,9 +74,25 @@ pub fn new_mount(
     options: &[(&str, &str)],
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd, Errno> {
+    new_mount_with_flags(kind, options, &[], attributes)
+}
+
+/// As [`new_mount`], with options that have no value.
+///
+/// # Errors
+/// As `fsopen(2)`, `fsconfig(2)` and `fsmount(2)`.
+pub fn new_mount_with_flags(
+    kind: &str,
+    options: &[(&str, &str)],
+    flags: &[&str],
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         fsconfig_set_string(context.as_fd(), *key, *value)?;
+    }
+    for flag in flags {
+        fsconfig_set_flag(context.as_fd(), *flag)?;
     }
     fsconfig_create(context.as_fd())?;
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)

@@ -69,6 +69,7 @@ impl IdentityPlan {
                         source: source.to_owned(),
                         destination,
                         read_only: true,
+                        image: None,
                     });
                 }
                 ("FAKEROOTDONTTRYCHOWN", "1")

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::identity::IdentityPlan;
 use super::namespaces::{NamespacePlan, UserNamespace};
 use super::userbinds::{self, DevState, UserBinds};
-use super::{clean, host_home, working};
+use super::{WritingPlan, clean, host_home, working};
 use crate::config::{Config, DevWish};
 use crate::error::LaunchError;
 use crate::fakeroot;
@@ -55,6 +55,7 @@ pub(super) struct Inputs<'a> {
     pub(super) paths: &'a dyn HostPaths,
     pub(super) namespaces: &'a NamespacePlan,
     pub(super) identity: &'a IdentityPlan,
+    pub(super) writing: &'a WritingPlan,
     pub(super) home: &'a Path,
 }
 
@@ -110,7 +111,7 @@ pub(super) fn plan(
     files(inputs, &mut list);
     drivers::add(gpu, inputs, &binds, &mut list, report);
     fakeroot_files(inputs, &mut list);
-    user_binds(&binds, &mut list);
+    user_binds(inputs, &binds, &mut list);
     cwd(inputs, &mut list, report);
     Ok((list.steps, list.points))
 }
@@ -485,8 +486,21 @@ fn fakeroot_files(inputs: &Inputs<'_>, list: &mut StepList) {
     }
 }
 
-fn user_binds(binds: &UserBinds, list: &mut StepList) {
+fn user_binds(inputs: &Inputs<'_>, binds: &UserBinds, list: &mut StepList) {
     for bind in &binds.binds {
+        let source = match &bind.image {
+            Some((layer, inside)) => MountSource::Image {
+                number: inputs
+                    .writing
+                    .images
+                    .iter()
+                    .position(|image| image == layer)
+                    .unwrap_or(usize::MAX),
+                image: bind.source.clone(),
+                inside: inside.clone(),
+            },
+            None => host(&bind.source),
+        };
         list.add(
             MountStep {
                 flags: MountFlags {
@@ -494,7 +508,7 @@ fn user_binds(binds: &UserBinds, list: &mut StepList) {
                     ..MountFlags::BIND
                 },
                 missing: MissingDestination::CreateOrFail,
-                ..step(MountTag::Userbinds, host(&bind.source), &bind.destination)
+                ..step(MountTag::Userbinds, source, &bind.destination)
             },
             Point::Made(bind.kind),
         );

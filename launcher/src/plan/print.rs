@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{InitKind, LaunchPlan, RootPlan, UserNamespace};
+use super::{InitKind, LaunchPlan, RootPlan, Upper, UserNamespace, WritingPlan};
 use crate::mount::{Condition, FileContent, MountSource, MountStep};
 use crate::rootfs::BindPointKind;
 use crate::security::capabilities;
@@ -15,6 +15,7 @@ impl fmt::Display for LaunchPlan {
             RootPlan::Sandbox { overlay: false } => "bound",
         };
         writeln!(out, "image        {} ({root})", self.image.display())?;
+        write_layers(&self.writing, out)?;
         let mut namespaces = vec![match self.namespaces.user {
             UserNamespace::Host => "user: the caller's",
             UserNamespace::Image => "user: the image's",
@@ -101,6 +102,18 @@ impl fmt::Display for LaunchPlan {
     }
 }
 
+fn write_layers(writing: &WritingPlan, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for layer in &writing.lower {
+        writeln!(out, "layer        {} (ro)", layer.path.display())?;
+    }
+    match &writing.upper {
+        Upper::Layer(layer) => writeln!(out, "layer        {} (written to)", layer.path.display()),
+        Upper::Memory => writeln!(out, "layer        memory (written to, not kept)"),
+        Upper::None if writing.root => writeln!(out, "written to   the image itself"),
+        Upper::None => Ok(()),
+    }
+}
+
 impl fmt::Display for MountStep {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "[{}] ", self.tag)?;
@@ -108,6 +121,9 @@ impl fmt::Display for MountStep {
             MountSource::Host { path } => write!(out, "{}", path.display())?,
             MountSource::HostDirectory { path, .. } => {
                 write!(out, "{} (made if missing)", path.display())?;
+            }
+            MountSource::Image { image, inside, .. } => {
+                write!(out, "{} of image {}", inside.display(), image.display())?;
             }
             MountSource::EmptyDirectory { mode } => write!(out, "empty directory {mode:04o}")?,
             MountSource::File(FileContent::HostCopy(path)) => {

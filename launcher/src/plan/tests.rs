@@ -109,6 +109,7 @@ fn bind(source: &str, destination: &str) -> Bind {
         source: source.into(),
         destination: destination.into(),
         read_only: false,
+        image: None,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::host::{HostPaths, PathKind};
 use crate::mount::device::OWN_NAMES;
 use crate::report::{Level, Report};
 use crate::request::LaunchRequest;
+use crate::request::writing::Layer;
 
 /// A bind ready to become a step.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,6 +17,8 @@ pub(super) struct UserBind {
     pub(super) destination: PathBuf,
     pub(super) read_only: bool,
     pub(super) kind: PathKind,
+    /// The image that the bind is from, and the path in it.
+    pub(super) image: Option<(Layer, PathBuf)>,
 }
 
 /// What the user binds.
@@ -125,7 +128,14 @@ pub(super) fn resolve(
             source,
             destination,
             read_only: bind.read_only,
-            kind,
+            kind: match &bind.image {
+                Some(image) if !image.is_file => PathKind::Directory,
+                _ => kind,
+            },
+            image: bind
+                .image
+                .as_ref()
+                .and_then(|image| Some((image.layer.clone()?, image.inside.clone()))),
         });
     }
     // A directory has to be there before what is bound into it.

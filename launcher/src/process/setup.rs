@@ -15,6 +15,7 @@ use crate::idmap::{self, IdMap};
 use crate::kernel;
 use crate::limits;
 use crate::mount::attach::{self, Assembly, RootSource};
+use crate::mount::overlay::{self, Lowest, Wishes};
 use crate::mount::sandbox::SandboxOptions;
 use crate::mount::session::MemoryKind;
 use crate::plan::{LaunchPlan, RootPlan, UserNamespace, WorkingDirectory};
@@ -54,16 +55,60 @@ pub(super) fn provide(
     }
 }
 
+/// What is put together before the container.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    /// Trees of images from which data is bound.
+    pub(super) images: Vec<OwnedFd>,
+    /// Ends when images that were written to are complete on disk.
+    pub(super) flushed: Option<OwnedFd>,
+}
+
+/// Puts the layers of the root together, and the images from which data is bound.
+pub(super) fn prepare_layers(
+    plan: &LaunchPlan,
+    root: EnteredRoot,
+    provider: Option<&mut dyn RootfsProvider>,
+    report: &mut Report<'_>,
+) -> Result<(EnteredRoot, Layers), LaunchError> {
+    let (lowest, bare) = match root {
+        root if !plan.writing.is_layered() => (Lowest::None, Some(root)),
+        EnteredRoot::Tree(tree) => (Lowest::Tree(tree), None),
+        EnteredRoot::Sandbox => (Lowest::Sandbox(&plan.image, &plan.bind_points), None),
+    };
+    let prepared = overlay::prepare(
+        &Wishes {
+            plan: &plan.writing,
+            lowest,
+            memory: MemoryKind::new(plan.ramfs, plan.session_size_mib),
+            user_namespace: plan.namespaces.user != UserNamespace::Host,
+            slave: plan.slave,
+        },
+        provider,
+        report,
+    )?;
+    let layered = prepared.root.map(EnteredRoot::Tree);
+    Ok((
+        layered.or(bare).unwrap_or(EnteredRoot::Sandbox),
+        Layers {
+            images: prepared.images,
+            flushed: prepared.flushed,
+        },
+    ))
+}
+
 /// What the root is made from, once the namespaces are entered.
 pub(super) enum EnteredRoot {
-    Tree(Rootfs),
+    Tree(OwnedFd),
     Sandbox,
 }
 
-/// Leaves the host's namespaces; only the user namespace is ever one that exists already.
+/// Leaves the host's namespaces; only the user namespace is ever one that exists already. With
+/// `keep_pid` that of process ids is left to [`enter_pid_namespace`].
 pub(super) fn enter_namespaces(
     plan: &LaunchPlan,
     rootfs: Option<Rootfs>,
+    keep_pid: bool,
 ) -> Result<EnteredRoot, LaunchError> {
     if let Some(limits) = &plan.limits {
         limits::enter(limits)?;
@@ -73,8 +118,9 @@ pub(super) fn enter_namespaces(
     }
     let mut flags = UnshareFlags::NEWNS;
     let mut names = vec!["mount"];
+    let new_pid = plan.namespaces.pid.is_some() && !keep_pid;
     for (wanted, flag, name) in [
-        (plan.namespaces.pid.is_some(), UnshareFlags::NEWPID, "PID"),
+        (new_pid, UnshareFlags::NEWPID, "PID"),
         (plan.namespaces.ipc, UnshareFlags::NEWIPC, "IPC"),
         (plan.namespaces.uts, UnshareFlags::NEWUTS, "UTS"),
         (plan.namespaces.net, UnshareFlags::NEWNET, "network"),
@@ -115,7 +161,25 @@ pub(super) fn enter_namespaces(
         }
         (UserNamespace::Image | UserNamespace::Host, None) => unshare()?,
     }
-    Ok(rootfs.map_or(EnteredRoot::Sandbox, EnteredRoot::Tree))
+    Ok(rootfs.map_or(EnteredRoot::Sandbox, |rootfs| {
+        EnteredRoot::Tree(rootfs.tree)
+    }))
+}
+
+/// The next child is process 1.
+pub(super) fn enter_pid_namespace() -> Result<(), LaunchError> {
+    kernel::unshare(UnshareFlags::NEWPID).map_err(|error| LaunchError::Namespaces {
+        namespaces: "PID".to_owned(),
+        reason: reason(&error),
+    })
+}
+
+/// A mount namespace of its own for the container, so that whoever waits for it does not hold it.
+pub(super) fn enter_mount_namespace() -> Result<(), LaunchError> {
+    kernel::unshare(UnshareFlags::NEWNS).map_err(|error| LaunchError::Namespaces {
+        namespaces: "mount".to_owned(),
+        reason: reason(&error),
+    })
 }
 
 fn join_network(path: &Path) -> Result<(), LaunchError> {
@@ -156,6 +220,7 @@ pub(super) fn die_with_parent(parent: &OwnedFd) -> Result<(), LaunchError> {
 pub(super) fn build(
     plan: &LaunchPlan,
     root: EnteredRoot,
+    images: Vec<OwnedFd>,
     report: &mut Report<'_>,
 ) -> Result<(), LaunchError> {
     if let Some(name) = &plan.hostname {
@@ -165,12 +230,13 @@ pub(super) fn build(
         kernel::loopback_up().map_err(io("bringing the loopback interface up"))?;
     }
     let root = match (root, plan.root) {
-        (EnteredRoot::Tree(rootfs), _) => RootSource::Tree(rootfs.tree),
+        (EnteredRoot::Tree(tree), _) => RootSource::Tree(tree),
         (EnteredRoot::Sandbox, kind) => RootSource::Sandbox {
             directory: &plan.image,
             points: &plan.bind_points,
             options: SandboxOptions {
                 overlay: kind == RootPlan::Sandbox { overlay: true },
+                writable: plan.writing.root,
                 user_namespace: plan.namespaces.user != UserNamespace::Host,
             },
         },
@@ -181,6 +247,9 @@ pub(super) fn build(
             steps: &plan.mounts,
             memory: MemoryKind::new(plan.ramfs, plan.session_size_mib),
             slave: plan.slave,
+            writable: plan.writing.is_writable(),
+            untouched: plan.writing.root,
+            images,
         },
         report,
     )

@@ -4,17 +4,57 @@
 //! Signals that a terminal key sent went to the whole foreground group, the program included;
 //! only those that somebody sent to us alone are passed on.
 
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait, waitpid};
 
 use super::setup;
-use crate::error::LaunchError;
+use crate::error::{LaunchError, errno_reason};
 use crate::kernel;
 
 /// Exit code of a program that a signal killed, as shells give it.
 const SIGNALLED: i32 = 128;
 
-/// Waits for process 1 and ends as it did; signals are blocked already.
-pub(super) fn outer(child: i32) -> Result<u8, LaunchError> {
+/// How often it is looked whether the container's orphans are still there.
+const ORPHAN_INTERVAL: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 20_000_000,
+};
+
+/// Makes orphans of the container children of this process, which can see by them that the
+/// container lives on.
+pub(super) fn adopt_orphans() -> Result<(), LaunchError> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| {
+        LaunchError::Setup {
+            step: "adopting orphans",
+            reason: errno_reason(error),
+        }
+    })
+}
+
+/// Waits for the end of `flushed`, when all that was written to an image is on disk. Processes
+/// that the container has left behind keep it mounted; they are not waited for.
+fn wait_until_flushed(flushed: &OwnedFd) {
+    loop {
+        let mut watched = [PollFd::new(flushed, PollFlags::IN)];
+        match poll(&mut watched, Some(&ORPHAN_INTERVAL)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            _ => return,
+        }
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        let own = rustix::process::getpid().as_raw_nonzero();
+        let children = format!("/proc/self/task/{own}/children");
+        if std::fs::read(children).is_ok_and(|list| !list.is_empty()) {
+            return;
+        }
+    }
+}
+
+/// Waits for process 1 and ends as it did; signals are blocked already. With `flushed`, images that
+/// were written to are complete when this returns.
+pub(super) fn outer(child: i32, flushed: Option<OwnedFd>) -> Result<u8, LaunchError> {
     let status = wait_for(child, || {
         let child = Pid::from_raw(child)?;
         waitpid(Some(child), WaitOptions::NOHANG)
@@ -22,6 +62,9 @@ pub(super) fn outer(child: i32) -> Result<u8, LaunchError> {
             .flatten()
             .map(|(_, status)| status)
     })?;
+    if let Some(flushed) = flushed {
+        wait_until_flushed(&flushed);
+    }
     if let Some(signal) = status.terminating_signal() {
         kernel::die_by(signal);
     }

@@ -70,11 +70,6 @@ use Kind::{Bool, Int, Text};
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     // Mounts
-    short('o', row("overlay", Kind::Strings, Later, "Lay a directory or image over the root")),
-    short('w', row("writable", Bool, Later, "Open the root for writing")),
-    row("writable-tmpfs", Bool, Later, "Let the root be written to, keeping nothing"),
-    hidden(row("underlay", Bool, Silent, "Compose the root of bind mounts; never needed here")),
-    row("unsquash", Bool, Later, "Unpack the image to a temporary directory first"),
     row("fusemount", Kind::Strings, Later, "Mount a FUSE file system in the container"),
     hidden(row("containlibs", Kind::Strings, Later, "More libraries of the host for the container")),
     hidden(row("tmpdir", Text, Silent, "Directory for temporary files")),

@@ -2,6 +2,7 @@
 
 mod gpu;
 mod identity;
+mod layers;
 mod limits;
 mod writing;
 
@@ -22,23 +23,30 @@ use super::Launch;
 use crate::cli::action::{ActionArgs, EnvironmentArgs, MountArgs, NamespaceArgs};
 use crate::cli::value::Strings;
 use crate::output;
+use crate::wire::Served;
 
 /// Builds the request, in the order in which Apptainer checks things, so that of two mistakes the
 /// same is reported.
 ///
 /// # Errors
 /// One line about the value that cannot be used.
-pub fn build(wish: &Launch<'_>, image: ImageRequest) -> anyhow::Result<LaunchRequest> {
+pub fn build(
+    wish: &Launch<'_>,
+    image: ImageRequest,
+    served: Option<&Served>,
+) -> anyhow::Result<LaunchRequest> {
     let options = &preset(wish.options);
     if options.others.is_given("nohttps") {
         output::warning("Flag --nohttps has been deprecated, use --no-https");
     }
     let limits = limits::build(&options.limits)?;
-    let binds = binds(&options.mounts).context("While setting bind mount configuration")?;
+    let mut binds = binds(&options.mounts).context("While setting bind mount configuration")?;
     let home = home(&options.mounts).context("While setting home directory")?;
     // Before binds are looked at, as in Apptainer.
     let namespaces = namespaces(options);
     options.others.check()?;
+    let writing = writing::build(&options.writing, &image, served)?;
+    layers::resolve_binds(&mut binds)?;
     Ok(LaunchRequest {
         action: wish.action.clone(),
         image,
@@ -73,7 +81,7 @@ pub fn build(wish: &Launch<'_>, image: ImageRequest) -> anyhow::Result<LaunchReq
         no_umask: options.environment.no_umask,
         shell: wish.shell.clone().filter(is_set),
         app: options.mounts.app.clone().filter(|name| !name.is_empty()),
-        writing: writing::build(&options.writing)?,
+        writing,
         identity: identity::build(&options.identity)?,
         gpu: gpu::build(&options.gpu)?,
         limits,
@@ -143,6 +151,7 @@ fn preset(options: &ActionArgs) -> Cow<'_, ActionArgs> {
     options.namespaces.no_init = true;
     options.environment.no_umask = true;
     options.environment.no_eval = true;
+    options.writing.writable_tmpfs = true;
     Cow::Owned(options)
 }
 

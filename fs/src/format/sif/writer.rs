@@ -23,7 +23,7 @@ const TABLE_LEN: u64 = SLOTS * DESCRIPTOR_LEN as u64;
 const DATA_OFFSET: u64 = TABLE_OFFSET + TABLE_LEN;
 
 /// Partitions start at a multiple of this, so that they can be mapped.
-const PARTITION_ALIGNMENT: u64 = 4096;
+pub(super) const PARTITION_ALIGNMENT: u64 = 4096;
 
 /// Group of new objects.
 const GROUP: u32 = 1;

@@ -5,6 +5,7 @@ fn bind(source: &str, destination: &str, read_only: bool) -> Bind {
         source: source.into(),
         destination: destination.into(),
         read_only,
+        image: None,
     }
 }
 
@@ -49,10 +50,30 @@ fn mistakes_in_binds() {
         "/a:/b:ro:foo",
         "bad bind syntax \"/a:/b:ro:\": should be /a:/b:ro",
     );
-    assert!(matches!(
-        parse_binds("/a.sqfs:/b:ro,image-src=/x"),
-        Err(BindError::Image { .. })
-    ));
+}
+
+#[test]
+fn parts_of_images() {
+    let image = |text: &str| {
+        let bind = parse_binds(text).unwrap().remove(0);
+        (bind.read_only, bind.image)
+    };
+    let part = |inside: &str, id: Option<&str>| {
+        Some(ImageBind {
+            inside: inside.into(),
+            id: id.map(str::to_owned),
+            ..ImageBind::default()
+        })
+    };
+    let all = image("/a.sqfs:/b:ro,image-src=/x");
+    assert_eq!(all, (true, part("/x", None)));
+    assert_eq!(image("/a.sqfs:/b:image-src="), (false, part("/", None)));
+    assert_eq!(image("/a.sif:/b:id=3").1, part("/", Some("3")));
+    let both = image("/a.sif:/b:id=3,image-src=/y,/c:/d");
+    assert_eq!(both.1, part("/y", Some("3")));
+    let mount = parse_mounts("type=bind,src=/a,dst=/b,image-src=/x,id=2").unwrap();
+    assert_eq!(mount[0].image, part("/x", Some("2")));
+    assert_eq!(parse_binds("/a:/b:ro").unwrap()[0].image, None);
 }
 
 #[track_caller]
