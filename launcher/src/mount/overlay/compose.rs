@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
@@ -47,6 +47,13 @@ pub(super) fn kernel(stack: &Stack, user_namespace: bool) -> Result<OwnedFd, Err
         fsconfig_set_flag(context.as_fd(), "userxattr")?;
     }
     fsconfig_create(context.as_fd())?;
+    if let Some(base) = &stack.upper {
+        // The kernel's own directory has no permissions, so that its owner could not remove it.
+        let work = resolve::open_with(base.as_fd(), Path::new("work"), OFlags::PATH)?;
+        let mode = Mode::from_raw_mode(0o700);
+        // A convenience only.
+        let _as_it_is = rustix::fs::chmodat(&work, "work", mode, AtFlags::empty());
+    }
     let flags = MountFlags {
         read_only: stack.upper.is_none(),
         ..ROOT_FLAGS
