@@ -32,7 +32,6 @@ enum Fate {
 #[derive(Clone, Copy)]
 struct Row {
     long: &'static str,
-    short: Option<char>,
     kind: Kind,
     fate: Fate,
     hidden: bool,
@@ -42,18 +41,10 @@ struct Row {
 const fn row(long: &'static str, kind: Kind, fate: Fate, help: &'static str) -> Row {
     Row {
         long,
-        short: None,
         kind,
         fate,
         hidden: false,
         help,
-    }
-}
-
-const fn short(letter: char, row: Row) -> Row {
-    Row {
-        short: Some(letter),
-        ..row
     }
 }
 
@@ -118,10 +109,6 @@ impl clap::Args for OtherFlags {
                 .long(row.long)
                 .help(help)
                 .hide(row.hidden);
-            let argument = match row.short {
-                Some(letter) => argument.short(letter),
-                None => argument,
-            };
             command.arg(match row.kind {
                 Bool => argument.action(ArgAction::SetTrue),
                 Int => argument.value_name("int").value_parser(int_parser()),
