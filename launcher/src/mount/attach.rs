@@ -9,10 +9,13 @@
 //! pivot_root          the image becomes /, the host's tree is let go
 //! ```
 
+mod generated;
+mod places;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, OFlags};
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
     MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount,
@@ -23,7 +26,7 @@ use super::device::{self, OpenNodes};
 use super::injection::{self, OpenLibraries};
 use super::resolve::{self, Place};
 use super::sandbox::{self, SandboxOptions};
-use super::session::{self, MemoryKind, Session};
+use super::session::{MemoryKind, Session};
 use super::tree;
 use super::{
     Condition, CreateDirectory, FileContent, MissingDestination, MountFlags, MountSource,
@@ -32,9 +35,6 @@ use super::{
 use crate::error::{LaunchError, errno_reason, reason};
 use crate::report::{Level, Report};
 use crate::rootfs::{BindPoint, BindPointKind};
-
-/// Largest passwd or group file of an image that is copied.
-const MAX_IDENTITY_FILE: usize = 16 << 20;
 
 /// Where the root comes from.
 #[derive(Debug)]
@@ -375,28 +375,6 @@ impl Builder<'_> {
         }
     }
 
-    /// A part of an image as a tree of its own.
-    fn part_of_image(
-        &self,
-        step: &MountStep,
-        number: usize,
-        image: &Path,
-        inside: &Path,
-    ) -> Result<OwnedFd, LaunchError> {
-        let failed = |error| mount_error(step, errno_reason(error));
-        let tree = self.images.get(number).ok_or_else(|| failed(Errno::NXIO))?;
-        let place = match resolve::open_in_root(tree.as_fd(), inside) {
-            Err(Errno::NOENT | Errno::NOTDIR) => {
-                return Err(LaunchError::NotInImage {
-                    path: inside.to_owned(),
-                    image: image.to_owned(),
-                });
-            }
-            place => place.map_err(failed)?,
-        };
-        session::tree_of(place.as_fd()).map_err(failed)
-    }
-
     /// Opens the destination, or decides that the step is left out.
     fn destination(
         &mut self,
@@ -469,36 +447,6 @@ impl Builder<'_> {
             (MissingDestination::Warn, _) => Ok(self.warn_missing(step, report)),
             (MissingDestination::Skip, _) => Ok(None),
         }
-    }
-
-    /// Whether what is missing of the destination is missing in the root itself.
-    fn is_root(&self, step: &MountStep) -> bool {
-        let mount = |place: BorrowedFd<'_>| resolve::place(place).map(|place| place.mount);
-        let Ok(Some(missing)) = resolve::find_missing(self.root, &step.destination) else {
-            return true;
-        };
-        let existing = Path::new("/").join(&missing.existing);
-        resolve::open_in_root(self.root, &existing)
-            .and_then(|place| Ok(mount(place.as_fd())? == mount(self.root)?))
-            .unwrap_or(true)
-    }
-
-    /// A place for the home directory where the root must stay as it is: its first directory is
-    /// covered by an empty one that has only the way there.
-    fn home_place(&mut self, destination: &Path) -> Option<OwnedFd> {
-        let mut names = destination.iter().skip(1);
-        let first = Path::new("/").join(names.next()?);
-        let place = resolve::open_in_root(self.root, &first).ok()?;
-        if !resolve::place(place.as_fd()).ok()?.directory {
-            return None;
-        }
-        let mut here = self.session.directory(0o755).ok()?;
-        let tree = session::tree_of(here.as_fd()).ok()?;
-        for name in names {
-            here = resolve::make_directory(here.as_fd(), name, 0o755).ok()?;
-        }
-        attach(tree.as_fd(), place.as_fd()).ok()?;
-        resolve::open_in_root(self.root, destination).ok()
     }
 
     #[expect(
@@ -586,69 +534,6 @@ impl Builder<'_> {
             | MountSource::Devices(_) => return Ok(None),
         };
         tree.map(Some).map_err(failed)
-    }
-
-    /// Text of a generated file.
-    fn text(
-        &self,
-        step: &MountStep,
-        content: &FileContent,
-        place: BorrowedFd<'_>,
-        report: &mut Report<'_>,
-    ) -> Result<Option<Vec<u8>>, LaunchError> {
-        let image = || -> Result<String, LaunchError> {
-            let text = self
-                .read_image_file(step, place)
-                .map_err(|error| mount_error(step, errno_reason(error)))?;
-            Ok(String::from_utf8_lossy(&text).into_owned())
-        };
-        match content {
-            FileContent::Text(text) => Ok(Some(text.clone().into_bytes())),
-            FileContent::HostCopy(path) => match std::fs::read(path) {
-                Ok(text) => Ok(Some(text)),
-                Err(error) => {
-                    report(
-                        Level::Warning,
-                        &format!(
-                            "Skipping mount {} [{}]: {}",
-                            path.display(),
-                            step.tag,
-                            reason(&error)
-                        ),
-                    );
-                    Ok(None)
-                }
-            },
-            FileContent::Passwd(edit) => Ok(Some(edit.apply(&image()?).into_bytes())),
-            FileContent::Group(edit) => Ok(Some(edit.apply(&image()?).into_bytes())),
-        }
-    }
-
-    /// Reads the image's own version of a file, which must be a regular one: a pipe or a device
-    /// of a hostile image could keep us waiting.
-    fn read_image_file(&self, step: &MountStep, place: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
-        let status = rustix::fs::fstat(place)?;
-        if rustix::fs::FileType::from_raw_mode(status.st_mode) != rustix::fs::FileType::RegularFile
-        {
-            return Err(Errno::INVAL);
-        }
-        let file = resolve::open_with(
-            self.root,
-            &step.destination,
-            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
-        )?;
-        let mut text = Vec::new();
-        let mut buffer = [0_u8; 16 * 1024];
-        loop {
-            let count = rustix::io::read(&file, &mut buffer)?;
-            let Some(part) = buffer.get(..count).filter(|part| !part.is_empty()) else {
-                return Ok(text);
-            };
-            text.extend_from_slice(part);
-            if text.len() > MAX_IDENTITY_FILE {
-                return Err(Errno::FBIG);
-            }
-        }
     }
 }
 
