@@ -51,7 +51,7 @@ pub use digest::{Digest, DigestError};
 pub use error::RemoteError;
 pub use figures::{Figures, LATENCY_BUCKETS};
 pub use observer::{Event, Observer, Silent};
-pub use options::{Places, Proxies, RemoteOptions, UrlLogin};
+pub use options::{Places, Proxies, RemoteOptions, UrlLogin, duration};
 pub use reference::{
     HttpReference, OrasReference, Reference, ReferenceError, Version, hide_secrets,
 };

@@ -51,6 +51,9 @@ tables! {
     "images": apptainer_images, skiff_images;
     "isolation": apptainer_isolation, skiff_isolation;
     "inspect": apptainer_inspect, skiff_inspect;
+    "config": apptainer_config, skiff_config;
+    "variables": apptainer_variables, skiff_variables;
+    "admin": apptainer_admin, skiff_admin;
     "cache": apptainer_cache, skiff_cache;
     "registry": apptainer_registry, skiff_registry;
     "gpu": apptainer_gpu, skiff_gpu;

@@ -2,6 +2,7 @@
 
 mod care;
 mod concurrency;
+mod config;
 mod conformance;
 mod crash;
 mod faults;

@@ -34,6 +34,7 @@ use crate::commands;
 use crate::exit::{CommandError, ExitStatus};
 use crate::output::{self, Loudness};
 use crate::program::{Invocation, Personality};
+use crate::settings;
 use env::{Environment, Remark, Scope};
 use verb::Verb;
 
@@ -48,6 +49,18 @@ pub struct Context {
     pub config: Option<PathBuf>,
     /// `--build-config`.
     pub build_config: bool,
+}
+
+impl Context {
+    /// A variable: the caller's, or one of ours that a file of settings stands for.
+    pub fn variable(&self, name: &str) -> Option<OsString> {
+        let mut environment = self.environment.iter();
+        match environment.find(|(known, _)| known == name) {
+            Some((_, value)) => Some(value.clone()),
+            None if name.starts_with("SKIFF_") => std::env::var_os(name),
+            None => None,
+        }
+    }
 }
 
 /// Flags before the verb.
@@ -231,6 +244,9 @@ fn run_leaf(
     let matches =
         with_environment(context, Scope::Local, &command, &matches, arguments)?.unwrap_or(matches);
     ready();
+    if verb.settings {
+        settings::adopt().map_err(|error| Stop::Fatal(format!("{error:#}")))?;
+    }
     match (verb.run)(&matches, context) {
         Ok(status) => Ok(status),
         Err(error) => match error.downcast_ref::<CommandError>() {

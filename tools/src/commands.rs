@@ -42,6 +42,7 @@ pub(crate) const EMPTY: Verb = Verb {
     augment: |command| command,
     run: |_, _| Ok(crate::exit::ExitStatus::Success),
     children: &[],
+    settings: false,
     needs_child: false,
 };
 
@@ -123,6 +124,7 @@ root on this machine is hardly ever a good idea; add and drop need root.",
     Verb {
         name: "doctor",
         about: "Check whether containers can run on this machine",
+        settings: true,
         augment: doctor::DoctorArgs::augment_args,
         run: |matches, context| call(matches, context, |args, _| doctor::run(args)),
         ..EMPTY
@@ -144,6 +146,7 @@ root on this machine is hardly ever a good idea; add and drop need root.",
     Verb {
         name: "inspect",
         about: "Show metadata for an image",
+        settings: true,
         usage: "[inspect options...] <image path>",
         description: "\
 Labels, environment, scripts and applications of an image, as text or JSON.",
@@ -156,6 +159,7 @@ Labels, environment, scripts and applications of an image, as text or JSON.",
     Verb {
         name: "mount",
         about: "Mount an image on a directory to look at it",
+        settings: true,
         usage: "[mount options...] <image> <directory>",
         examples: &["mount debian.sif /tmp/debian"],
         arity: Arity::Exactly(2),
@@ -219,6 +223,7 @@ The overlay command allows management of EXT3 writable overlay images.",
     Verb {
         name: "run-help",
         about: "Show the user-defined help for an image",
+        settings: true,
         usage: "<image path>",
         examples: &["run-help image.sif", "run-help --app foo image.sif"],
         arity: Arity::Exactly(1),
@@ -247,6 +252,7 @@ The overlay command allows management of EXT3 writable overlay images.",
     Verb {
         name: "stats",
         about: "Show what was read, fetched and waited for of images",
+        settings: true,
         usage: "[--all | <image>]",
         description: "\
 Figures of the image's running server, if there is one of this user, session and
@@ -292,6 +298,7 @@ job step, and what the cache has of the image.",
     Verb {
         name: "warm",
         about: "Fetch images into this node's cache before they are needed",
+        settings: true,
         usage: "[warm options...] <image>...",
         description: warm::DESCRIPTION,
         examples: &[
@@ -389,6 +396,7 @@ const CACHE_VERBS: &[Verb] = &[
     Verb {
         name: "clean",
         about: "Clean the local cache",
+        settings: true,
         usage: "[clean options...]",
         description: "Removes what is cached of images, except pinned ones.",
         examples: &[
@@ -402,6 +410,7 @@ const CACHE_VERBS: &[Verb] = &[
     Verb {
         name: "du",
         about: "Show how much the cache takes and may take",
+        settings: true,
         usage: "[du options...]",
         arity: Arity::Exactly(0),
         augment: DuArgs::augment_args,
@@ -411,6 +420,7 @@ const CACHE_VERBS: &[Verb] = &[
     Verb {
         name: "gc",
         about: "Remove what was not used for the longest time",
+        settings: true,
         usage: "[gc options...]",
         description: "\
 Until quota and free space are kept ($SKIFF_CACHE_QUOTA, $SKIFF_CACHE_KEEP_FREE),
@@ -424,6 +434,7 @@ or the cache takes no more than --down-to says.",
     Verb {
         name: "list",
         about: "List the local cache",
+        settings: true,
         usage: "[list options...]",
         examples: &["cache list --verbose", "cache list --type=net,oras --json"],
         augment: ListArgs::augment_args,
@@ -469,6 +480,7 @@ An image is named by its URL or path, or by the start of its name or digest as
 `cache list --verbose` and `--json` show them.",
         arity,
         augment: ImagesArgs::augment_args,
+        settings: true,
         run,
         ..EMPTY
     }
@@ -479,6 +491,7 @@ const REGISTRY_VERBS: &[Verb] = &[
     Verb {
         name: "list",
         about: "List all OCI credentials that are configured",
+        settings: true,
         arity: Arity::Exactly(0),
         augment: LogoutArgs::augment_args,
         run: |matches, context| call(matches, context, registry::list),
@@ -487,6 +500,7 @@ const REGISTRY_VERBS: &[Verb] = &[
     Verb {
         name: "login",
         about: "Login to an OCI/Docker registry",
+        settings: true,
         usage: "[login options...] <registry_uri>",
         examples: &[
             "registry login --username foo docker://docker.io",
@@ -500,6 +514,7 @@ const REGISTRY_VERBS: &[Verb] = &[
     Verb {
         name: "logout",
         about: "Logout from an OCI/Docker registry",
+        settings: true,
         usage: "<registry_uri>",
         examples: &["registry logout docker://docker.io"],
         arity: Arity::Between(0, 1),
@@ -514,6 +529,7 @@ const REMOTE_VERBS: &[Verb] = &[
     Verb {
         name: "login",
         about: "Login to an OCI/Docker registry",
+        settings: true,
         usage: "[login options...] <registry_uri>",
         arity: Arity::Between(0, 1),
         augment: RemoteLoginArgs::augment_args,
@@ -523,6 +539,7 @@ const REMOTE_VERBS: &[Verb] = &[
     Verb {
         name: "logout",
         about: "Logout from an OCI/Docker registry",
+        settings: true,
         usage: "<registry_uri>",
         arity: Arity::Between(0, 1),
         augment: WordArgs::augment_args,

@@ -84,6 +84,11 @@ pub fn configuration(context: &Context) -> anyhow::Result<Config> {
         Some(path) => Config::read(path)?,
         None => Config::find()?,
     };
+    if output::shows(output::Level::Verbose) {
+        let file = context.config.as_deref().or_else(|| Config::path());
+        let file = file.map_or("none".into(), |file| file.display().to_string());
+        output::verbose(format_args!("Configuration file: {file}"));
+    }
     if context.build_config {
         config.for_building();
     }

@@ -15,6 +15,7 @@ pub mod output;
 pub mod program;
 pub mod prompt;
 pub mod remote;
+pub mod settings;
 pub mod text;
 pub mod wire;
 

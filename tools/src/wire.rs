@@ -34,6 +34,7 @@ use skiff_launcher::rootfs::{BindPoint, BindPointKind, Rootfs, RootfsProvider, S
 
 use crate::remote::voice::{self, Herald, Quiet, Streams};
 use crate::remote::{self, Opened, RemoteImage};
+use crate::settings;
 use refusal::{Hope, RETRY, Refusal, hopeless};
 
 /// Threads that answer the kernel, and threads that decode ahead, at most: one per core, but
@@ -179,7 +180,11 @@ impl RootfsProvider for Provider<'_> {
             image,
             path: served.path(),
             program: PathBuf::from("/proc/self/exe"),
-            variables: served.cache_variables(),
+            variables: &|| {
+                let adopted = settings::adopt();
+                adopted.map_err(|error| io::Error::other(format!("{error:#}")))?;
+                Ok(served.cache_variables())
+            },
         };
         Ok(client::join(&target, points)?)
     }

@@ -279,7 +279,7 @@ impl Environment<'_> {
 }
 
 /// `30`, `30s`, `500ms`, `2m`, `1h`, `1d`; fractions are fine.
-fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let split = text
         .find(|it: char| it.is_ascii_alphabetic())

@@ -26,8 +26,10 @@ const MAX_TRIES: usize = 16;
 /// Launches that may wait for one holder; more wait in connect(2).
 const BACKLOG: i32 = 4096;
 
+/// Finds variables for a holder.
+pub type Variables<'a> = dyn Fn() -> io::Result<Vec<(&'static str, OsString)>> + 'a;
+
 /// The image that a holder is wanted for.
-#[derive(Debug)]
 pub struct Target<'a> {
     /// Who shares it.
     pub key: HolderKey,
@@ -41,7 +43,19 @@ pub struct Target<'a> {
     /// The program to start as holder; called as `PROGRAM serve IMAGE`.
     pub program: PathBuf,
     /// Variables for it beside those of this process: what only this one, on the host, can find out.
-    pub variables: Vec<(&'static str, OsString)>,
+    /// Asked for only when a holder has to be started.
+    pub variables: &'a Variables<'a>,
+}
+
+impl std::fmt::Debug for Target<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Target")
+            .field("key", &self.key)
+            .field("path", &self.path)
+            .field("program", &self.program)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Gets a tree of `target` in which `points` exist, from its holder.
@@ -185,6 +199,7 @@ fn connect_or_start(directory: &RuntimeDir, target: &Target<'_>) -> io::Result<O
 }
 
 fn start(directory: &RuntimeDir, target: &Target<'_>, listener: &OwnedFd) -> io::Result<OwnedFd> {
+    let variables = (target.variables)()?;
     let (own, theirs) = protocol::socket_pair()?;
     let start = Message::Start {
         key: target.key.text().to_owned(),
@@ -202,7 +217,7 @@ fn start(directory: &RuntimeDir, target: &Target<'_>, listener: &OwnedFd) -> io:
         .arg0("skiff")
         .arg(SERVE_COMMAND)
         .arg(target.path)
-        .envs(target.variables.iter().map(|(name, value)| (name, value)))
+        .envs(variables)
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -209,7 +209,7 @@ fn dev(
         }
         UserBinds::default()
     };
-    if inputs.unwanted("dev") || config.mount_dev == DevWish::No && !request.contain {
+    if inputs.unwanted("dev") || config.mount_dev == DevWish::No {
         return Ok(binds);
     }
     let directory = Path::new("/dev");

@@ -1,6 +1,5 @@
 //! Arguments about images that are elsewhere.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -47,13 +46,7 @@ impl RemoteArgs {
         reference: &Reference,
         context: &Context,
     ) -> anyhow::Result<RemoteOptions> {
-        let variable = |name: &str| -> Option<OsString> {
-            let environment = context.environment.iter();
-            environment
-                .filter(|(known, _)| known == name)
-                .map(|(_, value)| value.clone())
-                .next()
-        };
+        let variable = |name: &str| context.variable(name);
         let mut options = RemoteOptions::from_env(&variable)?;
         options.no_https |= self.no_https || self.nohttps;
         options.offline |= self.offline;

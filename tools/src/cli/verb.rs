@@ -70,6 +70,8 @@ pub struct Verb {
     pub run: Run,
     /// The verbs below a group.
     pub children: &'static [Self],
+    /// Needs skiff's own settings from the start.
+    pub settings: bool,
     /// The group by itself is an error and not a call for help.
     pub needs_child: bool,
 }

@@ -173,11 +173,7 @@ fn deprecated(verb: &str) {
 }
 
 fn options(context: &Context) -> anyhow::Result<RemoteOptions> {
-    let variable = |name: &str| -> Option<OsString> {
-        let mut environment = context.environment.iter();
-        let found = environment.find(|(known, _)| known == name);
-        found.map(|(_, value)| value.clone())
-    };
+    let variable = |name: &str| context.variable(name);
     Ok(RemoteOptions::from_env(&variable)?)
 }
 

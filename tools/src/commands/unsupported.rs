@@ -52,7 +52,7 @@ pub const PLUGIN_VERBS: &[Verb] = &[
 ];
 
 fn no_plugins(_: &WordArgs, _: &Context) -> anyhow::Result<ExitStatus> {
-    output::stdout("There are no plugins installed.\n".to_owned())?;
+    output::stdout("There are no plugins installed.\n")?;
     Ok(ExitStatus::Success)
 }
 

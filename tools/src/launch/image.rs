@@ -15,6 +15,7 @@ use skiff_launcher::request::{ImageRequest, RootKind};
 use crate::cli::Context;
 use crate::cli::remote::RemoteArgs;
 use crate::remote;
+use crate::settings;
 use crate::text::{chain, go_path, os_error};
 use crate::wire::Served;
 
@@ -126,6 +127,7 @@ fn find_elsewhere(
     args: &RemoteArgs,
     context: &Context,
 ) -> anyhow::Result<Found> {
+    settings::adopt()?;
     let options = args.options(reference, context)?;
     let image = remote::locate(reference, &options, args.disable_cache)?;
     let name = Path::new(image.name());

@@ -171,7 +171,10 @@ pub(super) fn list(args: &NameArgs) -> anyhow::Result<ExitStatus> {
     let file = CapabilityFile::load()
         .map_err(|error| anyhow!("while opening capability config file: {}", os_error(&error)))
         .context(failed)?;
-    let wanted = Some(word(&args.words, 0)).filter(|name| !name.is_empty());
+    let wanted = args.words.first().map(|_| word(&args.words, 0));
+    if wanted.as_deref() == Some("") {
+        bail!("{failed}: while listing capabilities: must specify a user or a group");
+    }
     let text = table(&file, wanted.as_deref());
     if text.is_empty() {
         let nobody = match wanted {
