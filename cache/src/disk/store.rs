@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,8 +25,8 @@ const REMEMBERED: usize = 1024;
 const PIECE_GRAINS: usize = 64;
 
 thread_local! {
-    /// Whole grains, of which a reader often wants a part.
-    static GRAINS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Checksums of what is being read.
+    static SUMS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
 #[derive(Debug)]
@@ -132,7 +132,6 @@ impl Store {
         };
         let grains = self.grains_of(&(offset..end));
         let bytes = self.bytes_of(&grains);
-        let len = usize::try_from(bytes.end.saturating_sub(bytes.start)).unwrap_or(usize::MAX);
         let count = grains.end.saturating_sub(grains.start);
         if bytes == (offset..end) {
             let mut there = 0;
@@ -143,23 +142,63 @@ impl Store {
             self.note_use(&grains);
             return true;
         }
-        GRAINS.with_borrow_mut(|space| {
-            if space.len() < len {
-                space.resize(len, 0);
-            }
-            let space = space.get_mut(..len).unwrap_or_default();
-            let mut there = 0;
-            self.read_grains(&grains, space, &mut |_| there += 1);
-            if there != count {
-                return false;
-            }
-            let skip = usize::try_from(offset.saturating_sub(bytes.start)).unwrap_or(usize::MAX);
-            let Some(part) = space.get(skip..).and_then(|rest| rest.get(..buf.len())) else {
-                return false;
-            };
-            buf.copy_from_slice(part);
+        let there = SUMS.with_borrow_mut(|sums| {
+            sums.clear();
+            sums.resize(usize::try_from(count).unwrap_or(0), 0);
+            self.index.sums(grains.start, sums);
+            sums.iter().all(|sum| *sum != 0) && self.read_around(buf, offset, &bytes, sums)
+        });
+        if there {
             self.note_use(&grains);
-            true
+        }
+        there
+    }
+
+    /// Fills `buf` from byte `offset` on; `true` if all of `bytes`, the whole grains around, have
+    /// these checksums. What is before and behind is read beside, so that nothing is copied but the
+    /// two grains at the ends.
+    fn read_around(&self, buf: &mut [u8], offset: u64, bytes: &Range<u64>, sums: &[u64]) -> bool {
+        let len = |range: Range<u64>| {
+            usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX)
+        };
+        let (mut before, mut behind) = ([0; GRAIN as usize], [0; GRAIN as usize]);
+        let end = offset.saturating_add(buf.len() as u64);
+        let (skip, rest) = (len(bytes.start..offset), len(end..bytes.end));
+        let (Some(before), Some(behind)) = (before.get_mut(..skip), behind.get_mut(..rest)) else {
+            return false;
+        };
+        let whole = len(bytes.clone());
+        let mut parts = [
+            IoSliceMut::new(before),
+            IoSliceMut::new(buf),
+            IoSliceMut::new(behind),
+        ];
+        if rustix::io::preadv(&self.data, &mut parts, bytes.start) != Ok(whole) {
+            return false;
+        }
+        let mut edge = [0; GRAIN as usize];
+        let first = bytes.start / GRAIN;
+        let places = (0..whole).step_by(GRAIN as usize);
+        (first..).zip(sums).zip(places).all(|((grain, sum), at)| {
+            let until = at.saturating_add(GRAIN as usize).min(whole);
+            // Within `buf`, or across an end of it.
+            let inside = at
+                .checked_sub(skip)
+                .and_then(|from| buf.get(from..until.saturating_sub(skip)));
+            let content = match inside {
+                Some(content) => Some(content),
+                None => {
+                    let all = before.iter().chain(&*buf).chain(&*behind);
+                    let edge = edge.get_mut(..until.saturating_sub(at));
+                    edge.map(|edge| {
+                        for (to, from) in edge.iter_mut().zip(all.skip(at)) {
+                            *to = *from;
+                        }
+                        &*edge
+                    })
+                }
+            };
+            content.is_some_and(|content| self.sum(grain, content) == *sum)
         })
     }
 

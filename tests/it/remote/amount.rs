@@ -155,3 +155,51 @@ fn a_large_file_is_fetched_once() {
     });
     eprintln!("{}", check(&folder.join("big.sif"), &["cat", "/big"]));
 }
+
+/// Reads the small files of a directory one by one, after a moment in which they can be put into the
+/// kernel's cache.
+const FILE_BY_FILE: &str = "\
+import os, encodings, sys, time
+folder = os.path.dirname(encodings.__file__)
+names = [entry.path for entry in os.scandir(folder) if entry.stat().st_size and entry.is_file()]
+for number, name in enumerate(names):
+    if number == 3: time.sleep(1)
+    file = os.open(name, os.O_RDONLY)
+    os.read(file, 100000)
+    os.close(file)
+print(len(names))
+";
+
+/// What is in the node's cache is served as from a local file: small files come before they are asked
+/// for.
+#[test]
+fn small_files_of_a_warm_image_are_pushed() {
+    require!("small files of a warm image"; Skiff, Apptainer, Fuse, UserNamespaces);
+    let place = Place::new("pushed");
+    let content = Content::file(&python_sif()).expect("there");
+    let server = Server::start(Site::with("/a.sif", content));
+    let url = server.url("/a.sif");
+    let mut cmd = place.skiff(&["warm", "--full", &url]);
+    cmd.run().expect_success("warm");
+    server.log().clear();
+    let requests = |program: &str| {
+        let mut cmd = place.exec(&url, &["python3", "-c", program]);
+        cmd.env("SKIFF_LINGER", "5");
+        let outcome = cmd.run().expect_success("the program");
+        let stats = place.skiff(&["stats", "--json", &url]).run();
+        let stats = stats.expect_success("skiff stats");
+        let stats: serde_json::Value = serde_json::from_slice(&stats.stdout).expect("JSON");
+        place.wait_for_the_end();
+        let files = outcome.stdout_text().trim().parse::<u64>().unwrap_or(0);
+        (
+            stats["server"]["requests"].as_u64().expect("a number"),
+            files,
+        )
+    };
+    let (before, _) = requests("import os, encodings, time");
+    let (after, files) = requests(FILE_BY_FILE);
+    eprintln!("{before} requests, and {after} with {files} files read");
+    assert!(files > 50, "{files} files");
+    assert!(after - before < files / 2, "{before}, {after} for {files}");
+    assert_eq!(server.log().data_requests(), 0, "{}", server.log());
+}
