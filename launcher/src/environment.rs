@@ -26,6 +26,7 @@ use serde::{Serialize, Serializer};
 
 pub use self::file::{EnvironmentFile, FileError, read_files};
 use crate::report::Level;
+use crate::request::instance::InstanceRole;
 use crate::request::{LaunchRequest, OverrideOrigin};
 
 /// `PATH` of a container whose scripts do not say otherwise.
@@ -181,6 +182,12 @@ fn set_runtime(variables: &mut BTreeMap<OsString, OsString>, request: &LaunchReq
     );
     if let Some(shell) = &request.shell {
         both("SHELL", shell.as_os_str());
+    }
+    if let Some(instance) = &request.instance {
+        both("INSTANCE", OsStr::new(&instance.name));
+        if matches!(instance.role, InstanceRole::Join { master: true, .. }) {
+            both("SHARENS_MASTER", OsStr::new("1"));
+        }
     }
     if request.environment.no_eval {
         both("NO_EVAL", OsStr::new("1"));

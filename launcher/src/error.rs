@@ -235,6 +235,20 @@ pub enum LaunchError {
         /// The kernel's answer in C's words.
         reason: String,
     },
+    /// Another process of the launch failed, and this is what it said.
+    #[error("{reason}")]
+    Relayed {
+        /// Its words.
+        reason: String,
+    },
+    /// A running instance could not be entered.
+    #[error("could not join the {namespace} namespace of the instance: {reason}")]
+    JoinInstance {
+        /// Its kind.
+        namespace: &'static str,
+        /// The kernel's answer in C's words.
+        reason: String,
+    },
     /// The kernel cannot execute the program.
     #[error("exec {} failed: {reason}", path.display())]
     Exec {

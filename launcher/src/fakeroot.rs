@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::thread::UnshareFlags;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::host::{GroupRecord, HostFacts, UserRecord};
 use crate::idmap::{self, IdMap, subid};
@@ -31,7 +31,7 @@ pub const APT_SETTINGS: &str = "APT::Sandbox::User \"root\";\n";
 const SHOWN_GROUPS: [u32; 2] = [0, 65534];
 
 /// The host's fakeroot command.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FakerootCommand {
     /// The script that starts programs under it.
     pub script: PathBuf,

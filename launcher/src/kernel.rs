@@ -8,13 +8,24 @@ mod sys;
 pub use sys::{
     Fork, PasswdRecord, ReceivedSignal, SignalMask, block_signals, close_all_but, close_from,
     die_by, execute, exit_now, fork, group_name, lock_range, loopback_up, mount_setattr,
-    passwd_record, reset_signal_dispositions, restore_signals, send_signal, unblock_signals,
-    unshare, wait_for_signal,
+    passwd_entry, passwd_record, reset_signal_dispositions, restore_signals, send_signal,
+    unblock_signals, unshare, wait_for_signal,
 };
 
 use std::os::fd::BorrowedFd;
 
 use rustix::thread::LinkNameSpaceType;
+
+/// Joins the namespace behind `namespace`, which is of `kind`.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn join_namespace(
+    namespace: BorrowedFd<'_>,
+    kind: LinkNameSpaceType,
+) -> rustix::io::Result<()> {
+    rustix::thread::move_into_link_name_space(namespace, Some(kind))
+}
 
 /// Joins the user namespace behind `namespace`.
 ///

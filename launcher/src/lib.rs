@@ -17,6 +17,7 @@ pub mod holder;
 pub mod host;
 pub mod identity;
 pub mod idmap;
+pub mod instance;
 pub mod kernel;
 pub mod limits;
 pub mod mount;

@@ -24,7 +24,7 @@ mod writing;
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::environment::{self, EnvironmentFile};
@@ -34,6 +34,7 @@ use crate::host::{HostFacts, HostPaths};
 use crate::limits::{self, LimitsPlan};
 use crate::mount::MountStep;
 use crate::report::Report;
+use crate::request::instance::{InstanceRole, InstanceWish};
 use crate::request::{HomeWish, LaunchRequest, RootKind};
 use crate::rootfs::BindPoint;
 use crate::script::{self, ScriptPlan};
@@ -96,10 +97,12 @@ pub enum RootPlan {
         /// The overlay may be used.
         overlay: bool,
     },
+    /// It has become one already: that of a running instance.
+    Running,
 }
 
 /// What the program may do.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct SecurityPlan {
     /// Nothing it executes gains privileges.
     pub no_new_privileges: bool,
@@ -117,7 +120,7 @@ pub struct SecurityPlan {
 }
 
 /// `--security uid:, gid:` of root.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TargetIds {
     /// User.
     pub uid: Option<u32>,
@@ -161,6 +164,7 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
         ..
     } = *inputs;
     let root = match request.image.kind {
+        _ if is_join(request) => RootPlan::Running,
         RootKind::Sandbox if request.image.path == Path::new("/") => {
             return Err(LaunchError::RootAsSandbox);
         }
@@ -183,19 +187,23 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
     let mut namespaces = namespaces::plan(request, config, facts, &identity, report)?;
     namespaces.net &= network_path.is_none();
     let home = home_destination(request, facts, identity.root_home);
-    let (mounts, bind_points) = mounts::plan(
-        &mounts::Inputs {
-            request,
-            config,
-            facts,
-            paths: inputs.paths,
-            namespaces: &namespaces,
-            identity: &identity,
-            writing: &writing,
-            home: &home,
-        },
-        report,
-    )?;
+    let (mounts, bind_points) = if is_join(request) {
+        (Vec::new(), Vec::new())
+    } else {
+        mounts::plan(
+            &mounts::Inputs {
+                request,
+                config,
+                facts,
+                paths: inputs.paths,
+                namespaces: &namespaces,
+                identity: &identity,
+                writing: &writing,
+                home: &home,
+            },
+            report,
+        )?
+    };
     let environment = environment::plan(request, &home, inputs.environment_files)?;
     for notice in &environment.notices {
         report(notice.level, &notice.text);
@@ -223,8 +231,20 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
     })
 }
 
+/// Whether the container is there already.
+fn is_join(request: &LaunchRequest) -> bool {
+    request.instance.as_ref().is_some_and(InstanceWish::is_join)
+}
+
 /// The home directory's path in the container.
 fn home_destination(request: &LaunchRequest, facts: &HostFacts, root: bool) -> PathBuf {
+    if let Some(InstanceWish {
+        role: InstanceRole::Join { home, .. },
+        ..
+    }) = &request.instance
+    {
+        return home.clone();
+    }
     match &request.home {
         HomeWish::Custom { destination, .. } => destination.clone(),
         HomeWish::Default | HomeWish::None if root => PathBuf::from("/root"),

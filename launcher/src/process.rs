@@ -14,10 +14,11 @@
 
 pub mod errand;
 mod execute;
-mod setup;
-mod supervise;
+pub(crate) mod setup;
+pub(crate) mod supervise;
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::LaunchError;
@@ -61,31 +62,15 @@ pub enum Start {
 /// second process; the caller reports it and exits as usual.
 pub fn launch(
     plan: &LaunchPlan,
-    mut provider: Option<&mut dyn RootfsProvider>,
+    provider: Option<&mut dyn RootfsProvider>,
     report: &mut Report<'_>,
 ) -> Result<u8, LaunchError> {
-    let rootfs = setup::provide(
-        plan,
-        match &mut provider {
-            Some(provider) => Some(&mut **provider),
-            None => None,
-        },
-    )?;
-    let previous_umask = rustix::process::umask(rustix::fs::Mode::empty());
-    // Programs that serve layers must outlive process 1, so that they are started before it.
-    let prepares = plan.writing.needs_preparation();
-    let root = match setup::enter_namespaces(plan, rootfs, prepares) {
-        Ok(root) => root,
-        Err(error) => {
-            rustix::process::umask(previous_umask);
-            return Err(error);
-        }
-    };
-    let (root, Layers { images, flushed }) = if prepares {
-        setup::prepare_layers(plan, root, provider, report)?
-    } else {
-        (root, Layers::default())
-    };
+    let Entered {
+        root,
+        images,
+        flushed,
+        prepares,
+    } = enter(plan, provider, report)?;
     if plan.namespaces.pid.is_none() && flushed.is_none() {
         setup::build(plan, root, images, report)?;
         return start(plan, report);
@@ -128,8 +113,55 @@ pub fn launch(
     start(plan, report)
 }
 
+/// A launch that has left the host's namespaces.
+pub(crate) struct Entered {
+    pub(crate) root: setup::EnteredRoot,
+    /// Trees of images from which data is bound.
+    pub(crate) images: Vec<OwnedFd>,
+    /// Ends when images that were written to are complete on disk.
+    pub(crate) flushed: Option<OwnedFd>,
+    /// The PID namespace is still to be made, with [`setup::enter_pid_namespace`].
+    pub(crate) prepares: bool,
+}
+
+/// Gets the image, leaves the host's namespaces and puts the layers of the root together.
+pub(crate) fn enter(
+    plan: &LaunchPlan,
+    mut provider: Option<&mut dyn RootfsProvider>,
+    report: &mut Report<'_>,
+) -> Result<Entered, LaunchError> {
+    let rootfs = setup::provide(
+        plan,
+        match &mut provider {
+            Some(provider) => Some(&mut **provider),
+            None => None,
+        },
+    )?;
+    let previous_umask = rustix::process::umask(rustix::fs::Mode::empty());
+    // Programs that serve layers must outlive process 1, so that they are started before it.
+    let prepares = plan.writing.needs_preparation();
+    let root = match setup::enter_namespaces(plan, rootfs, prepares) {
+        Ok(root) => root,
+        Err(error) => {
+            rustix::process::umask(previous_umask);
+            return Err(error);
+        }
+    };
+    let (root, Layers { images, flushed }) = if prepares {
+        setup::prepare_layers(plan, root, provider, report)?
+    } else {
+        (root, Layers::default())
+    };
+    Ok(Entered {
+        root,
+        images,
+        flushed,
+        prepares,
+    })
+}
+
 /// Becomes the program, or returns why not.
-fn start(plan: &LaunchPlan, report: &mut Report<'_>) -> Result<u8, LaunchError> {
+pub(crate) fn start(plan: &LaunchPlan, report: &mut Report<'_>) -> Result<u8, LaunchError> {
     setup::prepare(plan, report)?;
     match script::evaluate(&plan.script, Path::new("/"), report)? {
         Start::Execute(program) => Err(execute::execute(&match plan.fakeroot {

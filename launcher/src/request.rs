@@ -2,6 +2,7 @@
 
 pub mod gpu;
 pub mod identity;
+pub mod instance;
 pub mod limits;
 pub mod writing;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use gpu::GpuWish;
 use identity::IdentityWish;
+use instance::InstanceWish;
 use limits::LimitsWish;
 use writing::{Layer, WritingWish};
 
@@ -25,6 +27,8 @@ pub enum Action {
     Shell,
     /// The test script, with these arguments.
     Test(Vec<OsString>),
+    /// The start script of an instance, with these arguments.
+    Start(Vec<OsString>),
 }
 
 impl Action {
@@ -35,6 +39,7 @@ impl Action {
             Self::Run(_) => "run",
             Self::Shell => "shell",
             Self::Test(_) => "test",
+            Self::Start(_) => "start",
         }
     }
 }
@@ -185,6 +190,8 @@ pub struct LaunchRequest {
     pub shell: Option<PathBuf>,
     /// SCIF app.
     pub app: Option<String>,
+    /// The instance that is made or joined.
+    pub instance: Option<InstanceWish>,
     /// Writing to the root.
     pub writing: WritingWish,
     /// Ids and privileges.

@@ -112,7 +112,9 @@ pub enum ScriptError {
 /// Takes from `request` what the script phase needs.
 pub fn plan(request: &LaunchRequest, environment: EnvironmentPlan) -> ScriptPlan {
     let arguments = match &request.action {
-        Action::Exec(words) | Action::Run(words) | Action::Test(words) => words.clone(),
+        Action::Exec(words) | Action::Run(words) | Action::Test(words) | Action::Start(words) => {
+            words.clone()
+        }
         Action::Shell => Vec::new(),
     };
     ScriptPlan {

@@ -349,6 +349,7 @@ fn child_launch(
         no_umask: false,
         shell: None,
         app: None,
+        instance: None,
         writing: Default::default(),
         identity: Default::default(),
         gpu: Default::default(),

@@ -16,6 +16,7 @@ pub mod cache;
 pub mod env;
 pub mod help;
 pub mod image;
+pub mod instance;
 pub mod manners;
 pub mod registry;
 pub mod remote;

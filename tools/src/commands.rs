@@ -11,6 +11,7 @@ pub mod demo;
 pub mod doctor;
 pub(crate) mod elf;
 pub mod inspect;
+pub mod instance;
 pub mod mount;
 pub mod overlay;
 pub mod registry;
@@ -154,6 +155,18 @@ Labels, environment, scripts and applications of an image, as text or JSON.",
         arity: Arity::Exactly(1),
         augment: InspectArgs::augment_args,
         run: |matches, context| call(matches, context, inspect::run),
+        ..EMPTY
+    },
+    Verb {
+        name: "instance",
+        about: "Manage containers running as services",
+        usage: "<command>",
+        description: "\
+Instances are containers that run in the background under a name, such as web
+servers and databases.",
+        augment: WordArgs::augment_args,
+        children: instance::VERBS,
+        needs_child: true,
         ..EMPTY
     },
     Verb {

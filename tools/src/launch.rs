@@ -6,6 +6,7 @@
 //! ```
 
 pub mod image;
+mod instance;
 pub mod request;
 
 use std::ffi::OsStr;
@@ -19,13 +20,15 @@ use skiff_launcher::environment;
 use skiff_launcher::host::{HostFacts, RealPaths};
 use skiff_launcher::plan::{LaunchPlan, PlanInputs, plan};
 use skiff_launcher::process;
-use skiff_launcher::request::Action;
+use skiff_launcher::request::instance::InstanceWish;
+use skiff_launcher::request::{Action, LaunchRequest};
 
 use crate::cli::Context;
 use crate::cli::action::ActionArgs;
+use crate::commands;
 use crate::exit::ExitStatus;
 use crate::output;
-use crate::wire::Provider;
+use crate::wire::{Provider, Served};
 
 /// What an action command asks for.
 #[derive(Debug)]
@@ -42,37 +45,87 @@ pub struct Launch<'a> {
     pub context: &'a Context,
 }
 
+/// A launch that only has to be carried out.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// What the user wants.
+    pub(crate) request: LaunchRequest,
+    /// Who asks.
+    pub(crate) facts: HostFacts,
+    /// What will be done.
+    pub(crate) plan: LaunchPlan,
+    /// What is served for it.
+    pub(crate) served: Option<Served>,
+}
+
 /// Starts it. Normally this process becomes the program; it returns for a dry run, where the image
 /// has nothing to run, and where it had to wait for the program.
 ///
 /// # Errors
 /// One line that says what kept the program from starting.
 pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
+    let shares = wish.options.namespaces.sharens;
+    match commands::instance::name_in(wish.image) {
+        Some(_) if shares => anyhow::bail!(
+            "While setting image/instance: starting an instance from another is not allowed"
+        ),
+        Some(name) => return instance::join(wish, &name),
+        None if shares => return instance::share(wish),
+        None => {}
+    }
+    let ready = prepare(wish, None)?;
+    if wish.options.plan.dry_run {
+        return print(&ready.plan, wish.options.plan.json);
+    }
+    let mut provider = Provider::new(ready.served.as_ref());
+    Ok(ExitStatus::Code(process::launch(
+        &ready.plan,
+        Some(&mut provider),
+        &mut report,
+    )?))
+}
+
+/// Finds the image and plans its launch, for `instance` if there is one.
+///
+/// # Errors
+/// One line that says why it cannot be started.
+pub(crate) fn prepare(wish: &Launch<'_>, instance: Option<InstanceWish>) -> anyhow::Result<Ready> {
     let found = image::find(wish.image, &wish.options.remote, wish.context)?;
     let config = configuration(wish.context)?;
-    let mut facts = HostFacts::probe(&config);
+    let facts = HostFacts::probe(&config);
     found.admit(&config, &facts)?;
-    let request = request::build(wish, found.request, found.served.as_ref())?;
-    facts.look_for(&request.identity, &config);
+    let mut request = request::build(wish, found.request, found.served.as_ref())?;
+    request.instance = instance;
+    let (facts, plan) = plan_of(wish, &request, &config, facts)?;
+    Ok(Ready {
+        request,
+        facts,
+        plan,
+        served: found.served,
+    })
+}
+
+/// The plan for `request`.
+fn plan_of(
+    wish: &Launch<'_>,
+    request: &LaunchRequest,
+    config: &Config,
+    mut facts: HostFacts,
+) -> anyhow::Result<(HostFacts, LaunchPlan)> {
+    facts.look_for(&request.identity, config);
     let files = environment::read_files(&request.environment.files)?;
-    request::check_network(wish.options, &request)?;
+    if !request.instance.as_ref().is_some_and(InstanceWish::is_join) {
+        request::check_network(wish.options, request)?;
+    }
     let inputs = PlanInputs {
-        request: &request,
-        config: &config,
+        request,
+        config,
         facts: &facts,
         paths: &RealPaths,
         environment_files: &files,
     };
     let plan = plan(&inputs, &mut report)?;
-    if wish.options.plan.dry_run {
-        return print(&plan, wish.options.plan.json);
-    }
-    let mut provider = Provider::new(found.served.as_ref());
-    Ok(ExitStatus::Code(process::launch(
-        &plan,
-        Some(&mut provider),
-        &mut report,
-    )?))
+    Ok((facts, plan))
 }
 
 /// The configuration in force.
@@ -104,7 +157,7 @@ pub fn configuration(context: &Context) -> anyhow::Result<Config> {
 }
 
 /// `--dry-run`: the plan instead of the launch.
-fn print(plan: &LaunchPlan, as_json: bool) -> anyhow::Result<ExitStatus> {
+pub(crate) fn print(plan: &LaunchPlan, as_json: bool) -> anyhow::Result<ExitStatus> {
     let text = if as_json {
         serde_json::to_string_pretty(plan).context("encoding the plan")? + "\n"
     } else {
@@ -115,7 +168,7 @@ fn print(plan: &LaunchPlan, as_json: bool) -> anyhow::Result<ExitStatus> {
 }
 
 /// Receives what the launcher has to say.
-fn report(level: Level, text: &str) {
+pub(crate) fn report(level: Level, text: &str) {
     match level {
         Level::Debug => output::debug(text),
         Level::Verbose => output::verbose(text),

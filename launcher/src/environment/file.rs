@@ -141,7 +141,9 @@ fn evaluate_one(
 /// `$@` of the file: the action's script and its arguments.
 fn arguments(request: &LaunchRequest) -> Vec<Vec<u8>> {
     let words = match &request.action {
-        Action::Exec(words) | Action::Run(words) | Action::Test(words) => words.as_slice(),
+        Action::Exec(words) | Action::Run(words) | Action::Test(words) | Action::Start(words) => {
+            words.as_slice()
+        }
         Action::Shell => &[],
     };
     let script = format!("/.singularity.d/actions/{}", request.action.name());

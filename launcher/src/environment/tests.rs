@@ -40,6 +40,7 @@ fn request(host: &[(&str, &str)]) -> LaunchRequest {
         no_umask: false,
         shell: None,
         app: None,
+        instance: None,
         writing: Default::default(),
         identity: Default::default(),
         gpu: Default::default(),

@@ -51,6 +51,7 @@ fn request(gpu: GpuWish) -> LaunchRequest {
         no_umask: false,
         shell: None,
         app: None,
+        instance: None,
         writing: Default::default(),
         identity: Default::default(),
         gpu,

@@ -150,21 +150,15 @@ fn bytes(pointer: *const c_char) -> Vec<u8> {
     unsafe { CStr::from_ptr(pointer) }.to_bytes().to_vec()
 }
 
-/// The user database's entry for `uid` (NSS: files, LDAP, sssd, ...).
-pub fn passwd_record(uid: u32) -> Option<PasswdRecord> {
+/// Asks the user database with `look_up`, which is getpwuid_r or getpwnam_r without its first
+/// argument.
+fn passwd_with(
+    look_up: impl Fn(*mut libc::passwd, &mut [c_char], *mut *mut libc::passwd) -> c_int,
+) -> Option<(u32, PasswdRecord)> {
     with_buffer(|buffer| {
         let mut entry = MaybeUninit::<libc::passwd>::uninit();
         let mut found = ptr::null_mut();
-        // SAFETY: all pointers are valid for the call and the buffer's length is its own.
-        let result = unsafe {
-            libc::getpwuid_r(
-                uid,
-                entry.as_mut_ptr(),
-                buffer.as_mut_ptr(),
-                buffer.len(),
-                &raw mut found,
-            )
-        };
+        let result = look_up(entry.as_mut_ptr(), buffer, &raw mut found);
         if result != 0 {
             return Err(result);
         }
@@ -173,13 +167,33 @@ pub fn passwd_record(uid: u32) -> Option<PasswdRecord> {
         }
         // SAFETY: a non-null result means that the entry was filled in.
         let entry = unsafe { entry.assume_init() };
-        Ok(Some(PasswdRecord {
+        let record = PasswdRecord {
             name: bytes(entry.pw_name),
             gecos: bytes(entry.pw_gecos),
             home: bytes(entry.pw_dir),
             shell: bytes(entry.pw_shell),
             gid: entry.pw_gid,
-        }))
+        };
+        Ok(Some((entry.pw_uid, record)))
+    })
+}
+
+/// The user database's entry for `uid` (NSS: files, LDAP, sssd, ...).
+pub fn passwd_record(uid: u32) -> Option<PasswdRecord> {
+    passwd_with(|entry, buffer, found| {
+        // SAFETY: all pointers are valid for the call and the buffer's length is its own.
+        unsafe { libc::getpwuid_r(uid, entry, buffer.as_mut_ptr(), buffer.len(), found) }
+    })
+    .map(|(_, record)| record)
+}
+
+/// The user database's number and entry for the user called `name`.
+pub fn passwd_entry(name: &str) -> Option<(u32, PasswdRecord)> {
+    let name = CString::new(name).ok()?;
+    passwd_with(|entry, buffer, found| {
+        let (size, buffer) = (buffer.len(), buffer.as_mut_ptr());
+        // SAFETY: all pointers are valid for the call and the buffer's length is its own.
+        unsafe { libc::getpwnam_r(name.as_ptr(), entry, buffer, size, found) }
     })
 }
 

@@ -13,6 +13,7 @@ impl fmt::Display for LaunchPlan {
             RootPlan::Mounted => "mounted by the image server",
             RootPlan::Sandbox { overlay: true } => "bound, overlay for missing bind points",
             RootPlan::Sandbox { overlay: false } => "bound",
+            RootPlan::Running => "that of a running instance",
         };
         writeln!(out, "image        {} ({root})", self.image.display())?;
         write_layers(&self.writing, out)?;

@@ -97,6 +97,7 @@ fn request() -> LaunchRequest {
         no_umask: false,
         shell: None,
         app: None,
+        instance: None,
         writing: Default::default(),
         identity: Default::default(),
         gpu: Default::default(),

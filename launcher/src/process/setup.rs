@@ -24,7 +24,7 @@ use crate::rootfs::{Rootfs, RootfsProvider};
 use crate::security;
 
 /// Names the step of a failed call.
-pub(super) fn io(step: &'static str) -> impl Fn(io::Error) -> LaunchError {
+pub(crate) fn io(step: &'static str) -> impl Fn(io::Error) -> LaunchError {
     move |error| LaunchError::Setup {
         step,
         reason: reason(&error),
@@ -39,12 +39,12 @@ fn errno(step: &'static str) -> impl Fn(Errno) -> LaunchError {
 }
 
 /// Gets the mounted image where the plan needs one.
-pub(super) fn provide(
+pub(crate) fn provide(
     plan: &LaunchPlan,
     provider: Option<&mut dyn RootfsProvider>,
 ) -> Result<Option<Rootfs>, LaunchError> {
     match plan.root {
-        RootPlan::Sandbox { .. } => Ok(None),
+        RootPlan::Sandbox { .. } | RootPlan::Running => Ok(None),
         RootPlan::Mounted => provider
             .ok_or_else(|| LaunchError::NoProvider {
                 path: plan.image.clone(),
@@ -57,15 +57,15 @@ pub(super) fn provide(
 
 /// What is put together before the container.
 #[derive(Debug, Default)]
-pub(super) struct Layers {
+pub(crate) struct Layers {
     /// Trees of images from which data is bound.
-    pub(super) images: Vec<OwnedFd>,
+    pub(crate) images: Vec<OwnedFd>,
     /// Ends when images that were written to are complete on disk.
-    pub(super) flushed: Option<OwnedFd>,
+    pub(crate) flushed: Option<OwnedFd>,
 }
 
 /// Puts the layers of the root together, and the images from which data is bound.
-pub(super) fn prepare_layers(
+pub(crate) fn prepare_layers(
     plan: &LaunchPlan,
     root: EnteredRoot,
     provider: Option<&mut dyn RootfsProvider>,
@@ -98,14 +98,14 @@ pub(super) fn prepare_layers(
 }
 
 /// What the root is made from, once the namespaces are entered.
-pub(super) enum EnteredRoot {
+pub(crate) enum EnteredRoot {
     Tree(OwnedFd),
     Sandbox,
 }
 
 /// Leaves the host's namespaces; only the user namespace is ever one that exists already. With
 /// `keep_pid` that of process ids is left to [`enter_pid_namespace`].
-pub(super) fn enter_namespaces(
+pub(crate) fn enter_namespaces(
     plan: &LaunchPlan,
     rootfs: Option<Rootfs>,
     keep_pid: bool,
@@ -167,7 +167,7 @@ pub(super) fn enter_namespaces(
 }
 
 /// The next child is process 1.
-pub(super) fn enter_pid_namespace() -> Result<(), LaunchError> {
+pub(crate) fn enter_pid_namespace() -> Result<(), LaunchError> {
     kernel::unshare(UnshareFlags::NEWPID).map_err(|error| LaunchError::Namespaces {
         namespaces: "PID".to_owned(),
         reason: reason(&error),
@@ -175,7 +175,7 @@ pub(super) fn enter_pid_namespace() -> Result<(), LaunchError> {
 }
 
 /// A mount namespace of its own for the container, so that whoever waits for it does not hold it.
-pub(super) fn enter_mount_namespace() -> Result<(), LaunchError> {
+pub(crate) fn enter_mount_namespace() -> Result<(), LaunchError> {
     kernel::unshare(UnshareFlags::NEWNS).map_err(|error| LaunchError::Namespaces {
         namespaces: "mount".to_owned(),
         reason: reason(&error),
@@ -193,13 +193,13 @@ fn join_network(path: &Path) -> Result<(), LaunchError> {
 }
 
 /// A handle on this process, for its child to see whether it still lives.
-pub(super) fn own_handle() -> Result<OwnedFd, LaunchError> {
+pub(crate) fn own_handle() -> Result<OwnedFd, LaunchError> {
     rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
         .map_err(errno("tying process 1 to its parent"))
 }
 
 /// Process 1 must not outlive the process that stands for it on the host, `parent`.
-pub(super) fn die_with_parent(parent: &OwnedFd) -> Result<(), LaunchError> {
+pub(crate) fn die_with_parent(parent: &OwnedFd) -> Result<(), LaunchError> {
     let failed = errno("tying process 1 to its parent");
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(&failed)?;
     // A parent that died before this was said sends nothing. Its number says nothing either: from
@@ -217,7 +217,7 @@ pub(super) fn die_with_parent(parent: &OwnedFd) -> Result<(), LaunchError> {
 }
 
 /// Puts the container together and enters it.
-pub(super) fn build(
+pub(crate) fn build(
     plan: &LaunchPlan,
     root: EnteredRoot,
     images: Vec<OwnedFd>,
@@ -256,7 +256,7 @@ pub(super) fn build(
 }
 
 /// Last changes to the process that becomes the program.
-pub(super) fn prepare(plan: &LaunchPlan, report: &mut Report<'_>) -> Result<(), LaunchError> {
+pub(crate) fn prepare(plan: &LaunchPlan, report: &mut Report<'_>) -> Result<(), LaunchError> {
     change_directory(&plan.working_directory, report)?;
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     kernel::reset_signal_dispositions(false).map_err(io("resetting signals"))?;

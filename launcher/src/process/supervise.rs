@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, WaitStatus, wait, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait, waitpid};
 
 use super::setup;
 use crate::error::{LaunchError, errno_reason};
@@ -25,7 +25,7 @@ const ORPHAN_INTERVAL: Timespec = Timespec {
 
 /// Makes orphans of the container children of this process, which can see by them that the
 /// container lives on.
-pub(super) fn adopt_orphans() -> Result<(), LaunchError> {
+pub(crate) fn adopt_orphans() -> Result<(), LaunchError> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| {
         LaunchError::Setup {
             step: "adopting orphans",
@@ -54,14 +54,8 @@ fn wait_until_flushed(flushed: &OwnedFd) {
 
 /// Waits for process 1 and ends as it did; signals are blocked already. With `flushed`, images that
 /// were written to are complete when this returns.
-pub(super) fn outer(child: i32, flushed: Option<OwnedFd>) -> Result<u8, LaunchError> {
-    let status = wait_for(child, || {
-        let child = Pid::from_raw(child)?;
-        waitpid(Some(child), WaitOptions::NOHANG)
-            .ok()
-            .flatten()
-            .map(|(_, status)| status)
-    })?;
+pub(crate) fn outer(child: i32, flushed: Option<OwnedFd>) -> Result<u8, LaunchError> {
+    let status = wait_outside(child)?;
     if let Some(flushed) = flushed {
         wait_until_flushed(&flushed);
     }
@@ -71,8 +65,69 @@ pub(super) fn outer(child: i32, flushed: Option<OwnedFd>) -> Result<u8, LaunchEr
     Ok(exit_code(status))
 }
 
+/// As [`outer`], and lives on to tell the exit code, in which a signal is one too.
+pub(crate) fn outer_code(child: i32) -> Result<u8, LaunchError> {
+    wait_outside(child).map(exit_code)
+}
+
+fn wait_outside(child: i32) -> Result<WaitStatus, LaunchError> {
+    wait_for(child, || {
+        let child = Pid::from_raw(child)?;
+        waitpid(Some(child), WaitOptions::NOHANG)
+            .ok()
+            .flatten()
+            .map(|(_, status)| status)
+    })
+}
+
+/// Is process 1 of an instance, which stays when its program has ended. Signals go to the whole
+/// process group of the program, `group`; asked to end, it ends with that.
+pub(crate) fn init_of_instance(group: Option<i32>) -> Result<u8, LaunchError> {
+    // As in `init`.
+    rustix::thread::set_name(c"appinit").ok();
+    kernel::reset_signal_dispositions(true).map_err(setup::io("resetting signals"))?;
+    let group = group.and_then(Pid::from_raw);
+    let mut asked_to_end = None;
+    loop {
+        // Children may have died before the disposition was set.
+        reap_all();
+        if let Some(signal) = asked_to_end
+            && !exists(group)
+        {
+            return Ok(u8::try_from((SIGNALLED + signal) & 0xff).unwrap_or(u8::MAX));
+        }
+        let signal = kernel::wait_for_signal().map_err(setup::io("waiting for signals"))?;
+        if signal.number == libc::SIGCHLD {
+            continue;
+        }
+        pass_on(group, signal.number);
+        if ENDINGS.contains(&signal.number) {
+            asked_to_end = Some(signal.number);
+        }
+    }
+}
+
+/// Signals that ask a program to end.
+const ENDINGS: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIGHUP];
+
+fn exists(group: Option<Pid>) -> bool {
+    group.is_some_and(|group| rustix::process::test_kill_process_group(group).is_ok())
+}
+
+fn pass_on(group: Option<Pid>, signal: i32) {
+    if let (Some(group), Some(signal)) = (group, Signal::from_named_raw(signal)) {
+        // A group that is gone needs no signal.
+        let _gone = rustix::process::kill_process_group(group, signal);
+    }
+}
+
+/// Collects every dead child.
+fn reap_all() {
+    while matches!(wait(WaitOptions::NOHANG), Ok(Some(_)) | Err(Errno::INTR)) {}
+}
+
 /// Is process 1: collects every dead child, and ends with the program, which ends all others.
-pub(super) fn init(child: i32) -> Result<u8, LaunchError> {
+pub(crate) fn init(child: i32) -> Result<u8, LaunchError> {
     // What `ps` shows in the container; a nicety that may fail.
     rustix::thread::set_name(c"appinit").ok();
     let status = wait_for(child, || {

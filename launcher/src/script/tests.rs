@@ -58,6 +58,7 @@ fn request(action: Action) -> LaunchRequest {
         no_umask: false,
         shell: None,
         app: None,
+        instance: None,
         writing: Default::default(),
         identity: Default::default(),
         gpu: Default::default(),

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{LaunchError, reason};
 
@@ -16,7 +16,7 @@ use crate::error::{LaunchError, reason};
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 /// A wish to a security module.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Label {
     /// Label of SELinux.

@@ -13,7 +13,7 @@ mod pretend;
 mod profile;
 mod sys;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use assemble::Instruction;
 pub use pretend::pretend_root;
@@ -22,7 +22,7 @@ pub use profile::{Held, ProfileError, compile};
 use crate::error::LaunchError;
 
 /// A filter that the program gets.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// Where it comes from, for people.
     pub origin: String,

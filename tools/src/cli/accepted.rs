@@ -65,7 +65,6 @@ const ROWS: &[Row] = &[
     hidden(row("containlibs", Kind::Strings, Later, "More libraries of the host for the container")),
     hidden(row("tmpdir", Text, Silent, "Directory for temporary files")),
     // Processes and privileges
-    row("sharens", Bool, Later, "Share one container among the children of one process"),
     // Encryption
     row("passphrase", Bool, Later, "Ask for the passphrase of an encrypted image"),
     row("pem-path", Text, Later, "Private key of an encrypted image"),

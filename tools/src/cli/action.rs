@@ -97,6 +97,9 @@ pub struct NamespaceArgs {
     /// Let the program itself be process 1 of a new PID namespace
     #[arg(long)]
     pub no_init: bool,
+    /// Share one container among the programs that one process starts so
+    #[arg(long)]
+    pub sharens: bool,
     /// Run in a new IPC namespace
     #[arg(long, short)]
     pub ipc: bool,

@@ -207,7 +207,7 @@ pub fn refuse_transports(name: &OsStr) -> anyhow::Result<()> {
     }
     match (scheme, rest.strip_prefix("//")) {
         ("instance", Some(_)) => {
-            anyhow::bail!("instances are not supported yet by this version of skiff: {text}")
+            anyhow::bail!("{text} is a running instance: give the image that it was started from")
         }
         (other, Some(_)) => anyhow::bail!("Unsupported transport type: {other}"),
         _ => Ok(()),
@@ -280,7 +280,7 @@ mod tests {
         );
         assert!(refusal("docker://bar").contains("not supported yet"));
         assert!(refusal("oci:dir").contains("not supported yet"));
-        assert!(refusal("instance://x").contains("instances are not supported yet"));
+        assert!(refusal("instance://x").contains("is a running instance"));
     }
 
     #[test]

@@ -82,6 +82,7 @@ pub fn build(
         shell: wish.shell.clone().filter(is_set),
         app: options.mounts.app.clone().filter(|name| !name.is_empty()),
         writing,
+        instance: None,
         identity: identity::build(&options.identity)?,
         gpu: gpu::build(&options.gpu)?,
         limits,

@@ -9,7 +9,7 @@
 //! Rules without argument tests that lie side by side and say the same become one range.
 
 /// One instruction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Instruction {
     pub(super) code: u16,
     pub(super) if_true: u8,

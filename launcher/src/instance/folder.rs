@@ -1,0 +1,361 @@
+//! Where records and logs of one user's instances on this host lie.
+//!
+//! Everything goes through descriptors of directories: the keeper of an instance stands in its
+//! container, where paths mean something else.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::proc::Proc;
+use super::record::{Live, MAX_BYTES, Record, Verdict};
+use super::{InstanceError, check_name};
+
+/// One user's instances on this host.
+#[derive(Debug)]
+pub struct Folder {
+    records: PathBuf,
+    logs: PathBuf,
+    owner: u32,
+}
+
+/// How often a directory that another process removed meanwhile is made anew.
+const MAX_TRIES: usize = 100;
+
+impl Folder {
+    /// The instances kept below `base` (`~/.apptainer/instances`) of the user called `user`, whose
+    /// number is `owner`. Nothing is made or looked at yet.
+    pub fn new(base: &Path, user: &str, owner: u32) -> Self {
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .replace('/', "_");
+        let below = |kind: &str| base.join(kind).join(&host).join(user);
+        Self {
+            records: below("app"),
+            logs: below("logs"),
+            owner,
+        }
+    }
+
+    /// Where the two logs of the instance `name` are: output, errors.
+    pub fn log_paths(&self, name: &str) -> (PathBuf, PathBuf) {
+        let path = |end: &str| self.logs.join(format!("{name}.{end}"));
+        (path("out"), path("err"))
+    }
+
+    /// Opens the two logs for appending; makes them where they are missing.
+    pub(super) fn open_logs(&self, name: &str) -> Result<(File, File), InstanceError> {
+        let directory = self.make(&self.logs)?;
+        let open = |end: &str| {
+            let flags = OFlags::RDWR
+                | OFlags::CREATE
+                | OFlags::APPEND
+                | OFlags::NOFOLLOW
+                | OFlags::NOCTTY
+                | OFlags::NONBLOCK
+                | OFlags::CLOEXEC;
+            let file = format!("{name}.{end}");
+            rustix::fs::openat(&directory, &file, flags, Mode::from_raw_mode(0o644))
+                .map(File::from)
+                .map_err(|errno| failed(&self.logs.join(file), errno.into()))
+        };
+        Ok((open("out")?, open("err")?))
+    }
+
+    /// The running instance `name`.
+    ///
+    /// # Errors
+    /// There is none, or it may not be a name.
+    pub fn find(&self, name: &str) -> Result<Live, InstanceError> {
+        check_name(name)?;
+        self.all()?
+            .into_iter()
+            .find(|live| live.record.name == name)
+            .ok_or_else(|| InstanceError::NotFound {
+                name: name.to_owned(),
+            })
+    }
+
+    /// All running instances by name. Records of those that have ended are removed on the way.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn all(&self) -> Result<Vec<Live>, InstanceError> {
+        let Some(directory) = self.open(&self.records)? else {
+            return Ok(Vec::new());
+        };
+        let proc = Proc::open().map_err(|error| failed(Path::new("/proc"), error))?;
+        let mut found = Vec::new();
+        for name in names(&directory).map_err(|error| failed(&self.records, error))? {
+            let Ok(Some(place)) = self.place(&directory, &name, false) else {
+                continue;
+            };
+            match place.read().map(|record| record.judge(&proc, self.owner)) {
+                Some(Verdict::Live(live)) if live.record.name == name => found.push(live),
+                // Only the owner tidies up; and while somebody starts an instance of this name, its
+                // directory may well be empty.
+                Some(Verdict::Stale) | None if self.is_own() && place.try_lock() => {
+                    // Looked at once more, now that nobody else writes it.
+                    let record = place.read().map(|record| record.judge(&proc, self.owner));
+                    if matches!(record, Some(Verdict::Stale) | None) {
+                        place.remove();
+                    }
+                }
+                _ => {}
+            }
+        }
+        found.sort_by(|one, other| one.record.name.cmp(&other.record.name));
+        Ok(found)
+    }
+
+    /// Takes the name for a new instance: nobody else can while the answer lives.
+    ///
+    /// # Errors
+    /// An instance of that name runs, or the directories cannot be made.
+    pub(super) fn reserve(&self, name: &str) -> Result<Place, InstanceError> {
+        match self.claim(name)? {
+            (place, None) => Ok(place),
+            _ => Err(InstanceError::Exists {
+                name: name.to_owned(),
+            }),
+        }
+    }
+
+    /// As [`Folder::reserve`], and gives a running instance of that name instead of refusing.
+    pub(super) fn claim(&self, name: &str) -> Result<(Place, Option<Live>), InstanceError> {
+        check_name(name)?;
+        let proc = Proc::open().map_err(|error| failed(Path::new("/proc"), error))?;
+        for _ in 0..MAX_TRIES {
+            let directory = self.make(&self.records)?;
+            let Some(place) = self.place(&directory, name, true)? else {
+                continue;
+            };
+            if !place.lock() {
+                continue;
+            }
+            let verdict = place.read().map(|record| record.judge(&proc, self.owner));
+            return match verdict {
+                Some(Verdict::Live(live)) => Ok((place, Some(live))),
+                Some(Verdict::Foreign | Verdict::Elsewhere) => Err(InstanceError::Exists {
+                    name: name.to_owned(),
+                }),
+                Some(Verdict::Stale) | None => Ok((place, None)),
+            };
+        }
+        Err(failed(
+            &self.records.join(name),
+            io::ErrorKind::NotFound.into(),
+        ))
+    }
+
+    /// Takes the record of an instance that has ended away, if its keeper has not done so.
+    pub(super) fn forget(&self, record: &Record) {
+        if let Ok(Some(directory)) = self.open(&self.records)
+            && let Ok(Some(place)) = self.place(&directory, &record.name, false)
+        {
+            place.remove_of(record.ppid);
+        }
+    }
+
+    fn is_own(&self) -> bool {
+        rustix::process::geteuid().as_raw() == self.owner
+    }
+
+    /// The directory of the instance `name` below `directory`.
+    fn place(
+        &self,
+        directory: &OwnedFd,
+        name: &str,
+        make: bool,
+    ) -> Result<Option<Place>, InstanceError> {
+        let path = self.records.join(name);
+        if make {
+            match rustix::fs::mkdirat(directory, name, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(Errno::NOENT) => return Ok(None),
+                Err(errno) => return Err(failed(&path, errno.into())),
+            }
+        }
+        let own = match open_directory(directory, Path::new(name), self.owner) {
+            Ok(own) => own,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(&path, error)),
+        };
+        let parent = directory
+            .try_clone()
+            .map_err(|error| failed(&path, error))?;
+        Ok(Some(Place {
+            parent,
+            own,
+            name: name.to_owned(),
+            owner: self.owner,
+        }))
+    }
+
+    /// Opens `path`, if it is there.
+    fn open(&self, path: &Path) -> Result<Option<OwnedFd>, InstanceError> {
+        let directory = rustix::fs::openat(
+            CWD,
+            path.parent().unwrap_or(path),
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        let name = Path::new(path.file_name().unwrap_or_default());
+        let opened = directory
+            .map_err(io::Error::from)
+            .and_then(|directory| open_directory(&directory, name, self.owner));
+        match opened {
+            Ok(directory) => Ok(Some(directory)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(path, error)),
+        }
+    }
+
+    /// Opens `path`, made with all directories above it where it is missing.
+    fn make(&self, path: &Path) -> Result<OwnedFd, InstanceError> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        for _ in 0..MAX_TRIES {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .map_err(|error| failed(path, error))?;
+            if let Some(directory) = self.open(path)? {
+                return Ok(directory);
+            }
+        }
+        Err(failed(path, io::ErrorKind::NotFound.into()))
+    }
+}
+
+/// The directory of one instance.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The directory above it.
+    parent: OwnedFd,
+    own: OwnedFd,
+    name: String,
+    owner: u32,
+}
+
+impl Place {
+    fn file_name(&self) -> String {
+        format!("{}.json", self.name)
+    }
+
+    /// The record, if there is one that can be read.
+    pub(super) fn read(&self) -> Option<Record> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.own, self.file_name(), flags, Mode::empty()).ok()?;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        if stat.st_uid != self.owner || stat.st_mode & 0o022 != 0 {
+            return None;
+        }
+        let mut text = String::new();
+        File::from(file)
+            .take(MAX_BYTES)
+            .read_to_string(&mut text)
+            .ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Writes the record: whoever reads sees nothing or all of it.
+    pub(super) fn write(&self, record: &Record) -> io::Result<()> {
+        let text = serde_json::to_vec(record)?;
+        let temporary = format!(".{}.new", self.name);
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o644);
+        let file = rustix::fs::openat(&self.own, &temporary, flags, mode)?;
+        // Whatever the mask was: records that others may write are not believed.
+        rustix::fs::fchmod(&file, mode)?;
+        File::from(file).write_all(&text)?;
+        rustix::fs::renameat(&self.own, &temporary, &self.own, self.file_name())?;
+        Ok(())
+    }
+
+    /// Waits until nobody else starts or ends an instance of this name; `false` when the directory
+    /// was removed meanwhile.
+    pub(super) fn lock(&self) -> bool {
+        loop {
+            match rustix::fs::flock(&self.own, FlockOperation::LockExclusive) {
+                Err(Errno::INTR) => {}
+                // Some network file systems have no locks; everything else works there as well.
+                _ => break,
+            }
+        }
+        rustix::fs::fstat(&self.own).is_ok_and(|stat| stat.st_nlink > 0)
+    }
+
+    /// As [`Place::lock`] without waiting.
+    fn try_lock(&self) -> bool {
+        match rustix::fs::flock(&self.own, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => false,
+            _ => true,
+        }
+    }
+
+    /// Lets others start and end instances of this name.
+    pub(super) fn unlock(&self) {
+        // It ends with the descriptor at the latest.
+        let _ends = rustix::fs::flock(&self.own, FlockOperation::Unlock);
+    }
+
+    /// Removes the record and the directory; the caller has the lock.
+    pub(super) fn remove(&self) {
+        for name in [self.file_name(), format!(".{}.new", self.name)] {
+            // What is gone already needs no removing.
+            let _gone = rustix::fs::unlinkat(&self.own, name, AtFlags::empty());
+        }
+        // A file that is not ours keeps the directory.
+        let _kept = rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR);
+    }
+
+    /// Removes them if the record is still that of the keeper with the number `keeper`.
+    pub(super) fn remove_of(&self, keeper: i32) {
+        if self.lock() && self.read().is_none_or(|record| record.ppid == keeper) {
+            self.remove();
+        }
+        self.unlock();
+    }
+}
+
+/// Opens the directory `name` in `parent`, which nobody but `owner` (and root) can write to.
+fn open_directory(parent: &OwnedFd, name: &Path, owner: u32) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&directory)?;
+    if stat.st_uid != owner || stat.st_mode & 0o022 != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "not a directory that only its user can write to (it must be yours, mode 0700)",
+        ));
+    }
+    Ok(directory)
+}
+
+/// Names of what is in `directory` and can be an instance.
+fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().to_str()
+            && check_name(name).is_ok()
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn failed(path: &Path, source: io::Error) -> InstanceError {
+    InstanceError::Folder {
+        path: path.to_path_buf(),
+        source,
+    }
+}
