@@ -9,6 +9,7 @@
 pub mod actor;
 pub mod contender;
 pub mod generate;
+pub mod gpu;
 pub mod images;
 pub mod interrupt;
 pub mod launcher;

@@ -2,6 +2,7 @@
 
 use crate::actor::Actor;
 use crate::contender::Mounter;
+use crate::gpu::{self, GpuArgs};
 use crate::images::{self, BIG_FILE, PYTHON_DIR, Scale};
 use crate::launcher::{Launcher, Target};
 use crate::machine::{self, Machine};
@@ -27,7 +28,7 @@ pub struct PeersArgs {
     #[arg(long)]
     pub exec_rounds: Option<usize>,
     /// Only these groups
-    #[arg(long, value_delimiter = ',', default_values_t = ["exec", "walk", "read", "tar", "import"].map(String::from))]
+    #[arg(long, value_delimiter = ',', default_values_t = ["exec", "gpu", "walk", "read", "tar", "import"].map(String::from))]
     pub only: Vec<String>,
     /// Only these of skiff, squashfuse_ll, kernel
     #[arg(long, value_delimiter = ',')]
@@ -144,6 +145,9 @@ impl Bench {
         let wants = |group: &str| args.only.iter().any(|name| name == group);
         if wants("exec") {
             self.exec(args.exec_rounds.unwrap_or(exec_rounds))?;
+        }
+        if wants("gpu") {
+            self.gpu(args.exec_rounds.unwrap_or(exec_rounds))?;
         }
         let groups: Vec<&str> = ["walk", "read", "tar", "import"]
             .into_iter()
@@ -383,6 +387,51 @@ impl Bench {
             .compare("exec true", None, warm, "apptainer", Some(1.0 / 20.0));
         self.report
             .compare("exec true", None, warm, "bwrap, same binds", Some(2.0));
+        Ok(())
+    }
+
+    /// `--nv` with a made-up driver of 40 libraries.
+    fn gpu(&mut self, rounds: usize) -> Result<()> {
+        let Some(skiff) = self.skiff.clone() else {
+            return Ok(());
+        };
+        let tree = self.work.join("userland");
+        if !tree.exists() {
+            images::write_userland(&tree, &self.actor)?;
+        }
+        let image = self.work.join("gpu.sqfs");
+        if !image.exists() {
+            images::pack(&tree, &image, "gzip")?;
+        }
+        note(&format!("--nv, {rounds} rounds"));
+        let args = GpuArgs {
+            skiff,
+            image,
+            user: self.actor.name.clone(),
+            rounds,
+        };
+        let times = match gpu::run(&self.workloads.worker, &self.work, &args)? {
+            Ok(times) => times,
+            Err(reason) => {
+                self.skip(&format!("exec --nv: {reason}"));
+                return Ok(());
+            }
+        };
+        let (without, with) = ("skiff, without", "skiff, with --nv");
+        for (contender, seconds) in [(without, times.without), (with, times.with)] {
+            let entry = self
+                .report
+                .entry("exec true, driver of 40 libraries", None, contender);
+            entry.wall.seconds.extend(seconds);
+            entry.amount = 1;
+        }
+        self.report.compare(
+            "exec true, driver of 40 libraries",
+            None,
+            with,
+            without,
+            Some(1.5),
+        );
         Ok(())
     }
 

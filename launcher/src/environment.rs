@@ -116,6 +116,26 @@ pub struct EnvironmentPlan {
     pub notices: Vec<Notice>,
 }
 
+impl EnvironmentPlan {
+    /// Sets variables that a device brings, in place of the host's of the same name. Those of
+    /// `--env` and the like still win.
+    pub fn set(&mut self, variables: Vec<(OsString, OsString)>) {
+        for (name, value) in variables {
+            if self.overrides.iter().any(|item| item.name == name) {
+                continue;
+            }
+            match self.variables.binary_search_by(|item| item.name.cmp(&name)) {
+                Ok(index) => {
+                    if let Some(item) = self.variables.get_mut(index) {
+                        item.value = value;
+                    }
+                }
+                Err(index) => self.variables.insert(index, Variable { name, value }),
+            }
+        }
+    }
+}
+
 /// Builds the environment for `request`.
 ///
 /// `home` is the home directory's path in the container; `files` come from [`read_files`].

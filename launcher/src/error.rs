@@ -112,6 +112,12 @@ pub enum LaunchError {
         /// The kernel's answer in C's words.
         reason: String,
     },
+    /// A GPU or another device that the container cannot have.
+    #[error("container creation failed: {reason}")]
+    Gpu {
+        /// Why.
+        reason: String,
+    },
     /// `--hostname` is no host name.
     #[error(
         "container creation failed: unable to add {name} to hostname file: {name} is not a valid hostname"

@@ -6,6 +6,9 @@
 //! elf        what a library needs and defines
 //! glibc      whether the image's C library is new enough for it
 //! select     names to files
+//! nvccli     which part of a driver, by NVIDIA_* variables
+//! require    NVIDIA_REQUIRE_*
+//! cdi        devices by name, as vendors describe them
 //! devices    nodes for the small /dev
 //! host       the host's files, or a made-up host's
 //! ```
@@ -14,16 +17,20 @@
 //! files exactly at their places; what an image has there, links included, leads nowhere
 //! ([`crate::mount::injection`]). Nothing is executed, on either side.
 
+pub mod cdi;
 pub mod devices;
 pub mod elf;
 pub mod glibc;
 pub mod host;
 pub mod ldcache;
 pub mod liblist;
+pub mod nvccli;
+pub mod require;
 pub mod select;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
@@ -45,6 +52,9 @@ const SERVICES: [&str; 2] = [
     "/var/run/nvidia-fabricmanager/socket",
 ];
 
+/// Where the service that shares a GPU among processes listens.
+const SHARING_PIPES: &str = "/tmp/nvidia-mps";
+
 /// What GPUs add to a launch.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GpuPlan {
@@ -54,6 +64,8 @@ pub struct GpuPlan {
     pub files: Vec<HostFile>,
     /// Nodes for the small /dev.
     pub devices: Vec<PathBuf>,
+    /// Variables for the program.
+    pub variables: Vec<(OsString, OsString)>,
 }
 
 /// Finds what `request` and `config` ask for below `root` (`/`, but for tests).
@@ -72,41 +84,61 @@ pub fn plan(
         || wish.by_variables
         || always(config.always_nv && !wish.no_nvidia, "nv", report);
     let rocm = wish.rocm || always(config.always_rocm && !wish.no_rocm, "rocm", report);
+    let host = HostRoot::new(root);
+    let failed = |reason| LaunchError::Gpu { reason };
+    if !wish.devices.is_empty() {
+        let found = cdi::resolve(&host, &wish.devices, &wish.cdi_dirs, report).map_err(failed)?;
+        plan.add_libraries(found.libraries);
+        plan.files.extend(found.files);
+        plan.devices.extend(found.devices);
+        plan.variables.extend(found.variables);
+    }
     if !nvidia && !rocm {
         return Ok(plan);
     }
-    let host = HostRoot::new(root);
+    // Before anything is looked for: what is asked for may be impossible.
+    let choice = (nvidia && (wish.by_variables || config.nvidia_container_cli))
+        .then(|| nvccli::choose(&host, &request.environment.host, request.contain, report))
+        .transpose()
+        .map_err(failed)?;
     let catalogue = match Catalogue::read(&host) {
         Ok(catalogue) => catalogue,
         Err(error) => {
+            let reason = crate::error::reason(&error);
+            let word = if nvidia { "nv" } else { "ROCm" };
             report(
                 Level::Warning,
-                &format!(
-                    "While finding nv bind points: could not retrieve ld cache: {}",
-                    crate::error::reason(&error)
-                ),
+                &format!("While finding {word} bind points: could not retrieve ld cache: {reason}"),
             );
             return Ok(plan);
         }
     };
     if rocm {
-        plan.add_list(request, &host, &catalogue, Platform::Rocm, report);
+        plan.add_platform(request, &host, &catalogue, Platform::Rocm, report);
         plan.devices.extend(devices::rocm(&host));
     }
     if nvidia {
-        for (index, socket) in SERVICES.iter().map(Path::new).enumerate() {
-            if host.exists(socket) {
-                plan.files
-                    .extend(select::files(&host, &[socket.to_owned()]));
-            } else if index == 0 {
-                let text = format!("persistenced socket {} not found", socket.display());
-                report(Level::Verbose, &text);
+        plan.add_services(request, &host, report);
+        match choice {
+            Some(choice) => {
+                plan.add_list(request, &host, &catalogue, &choice.list);
+                plan.devices.extend(choice.devices);
+                plan.variables.extend(choice.variables);
+            }
+            None => {
+                plan.add_platform(request, &host, &catalogue, Platform::Nvidia, report);
+                plan.devices.extend(devices::nvidia(&host));
             }
         }
-        plan.add_list(request, &host, &catalogue, Platform::Nvidia, report);
-        plan.devices.extend(devices::nvidia(&host));
     }
     Ok(plan)
+}
+
+/// A variable of the caller.
+fn variable<'a>(request: &'a LaunchRequest, wanted: &str) -> Option<&'a OsStr> {
+    let host = &request.environment.host;
+    let found = host.iter().find(|(name, _)| name == wanted);
+    found.map(|(_, value)| value.as_os_str())
 }
 
 fn always(configured: bool, word: &str, report: &mut Report<'_>) -> bool {
@@ -119,7 +151,7 @@ fn always(configured: bool, word: &str, report: &mut Report<'_>) -> bool {
 
 impl GpuPlan {
     /// Adds what the list of `platform` names.
-    fn add_list(
+    fn add_platform(
         &mut self,
         request: &LaunchRequest,
         host: &HostRoot<'_>,
@@ -127,40 +159,72 @@ impl GpuPlan {
         platform: Platform,
         report: &mut Report<'_>,
     ) {
-        let list = match LibList::find(host, platform) {
-            Ok(list) => list,
+        match LibList::find(host, platform) {
+            Ok(list) => {
+                self.add_list(request, host, catalogue, &list);
+                if request.writing.writable && !self.files.is_empty() {
+                    let word = if platform == Platform::Rocm {
+                        "rocm"
+                    } else {
+                        "nv"
+                    };
+                    report(
+                        Level::Warning,
+                        &format!("{word} files may not be bound with --writable"),
+                    );
+                }
+            }
             Err(text) => {
-                let word = if platform == Platform::Rocm {
-                    "ROCm"
-                } else {
-                    "nv"
-                };
+                let word = platform.word();
                 report(
                     Level::Warning,
                     &format!("While finding {word} bind points: {text}"),
                 );
-                return;
             }
-        };
-        let path_variable = request
-            .environment
-            .host
-            .iter()
-            .find(|(name, _)| name == "PATH")
-            .map(|(_, value)| value.as_os_str());
+        }
+    }
+
+    fn add_list(
+        &mut self,
+        request: &LaunchRequest,
+        host: &HostRoot<'_>,
+        catalogue: &Catalogue,
+        list: &LibList,
+    ) {
+        let path_variable = variable(request, "PATH");
         self.files
             .extend(select::programs(host, &list.programs, path_variable));
         self.files.extend(select::files(host, &list.files));
         self.add_libraries(catalogue.select(host, &list.libraries));
-        report(
-            Level::Debug,
-            &format!(
-                "{} libraries and {} files for {}",
-                self.libraries.len(),
-                self.files.len(),
-                platform.word()
-            ),
-        );
+    }
+
+    /// Sockets through which the driver's services are reached.
+    fn add_services(
+        &mut self,
+        request: &LaunchRequest,
+        host: &HostRoot<'_>,
+        report: &mut Report<'_>,
+    ) {
+        for (index, socket) in SERVICES.iter().map(PathBuf::from).enumerate() {
+            if host.exists(&socket) {
+                self.files.extend(select::files(host, &[socket]));
+            } else if index == 0 {
+                let text = format!("persistenced socket {} not found", socket.display());
+                report(Level::Verbose, &text);
+            }
+        }
+        // Otherwise /tmp is the host's and has it.
+        if request.contain {
+            let pipes = variable(request, "CUDA_MPS_PIPE_DIRECTORY");
+            let pipes = PathBuf::from(pipes.unwrap_or(OsStr::new(SHARING_PIPES)));
+            if pipes.is_absolute() && host.exists(&pipes) {
+                let found = select::files(host, &[pipes]);
+                self.files.extend(found.into_iter().map(|file| HostFile {
+                    writable: true,
+                    ..file
+                }));
+            }
+        }
     }
 
     fn add_libraries(&mut self, libraries: Vec<HostLibrary>) {
@@ -177,15 +241,14 @@ impl GpuPlan {
 
     /// The mounts that bring it into the container, in Apptainer's chapter of generated files.
     pub fn into_steps(self) -> Vec<MountStep> {
-        let flags = MountFlags {
-            read_only: true,
-            ..MountFlags::BIND
-        };
-        let step = |source, destination| MountStep {
+        let step = |source, destination, writable: bool| MountStep {
             tag: MountTag::Files,
             source,
             destination,
-            flags,
+            flags: MountFlags {
+                read_only: !writable,
+                ..MountFlags::BIND
+            },
             missing: MissingDestination::Warn,
             condition: Condition::Always,
         };
@@ -195,7 +258,7 @@ impl GpuPlan {
                 libraries: self.libraries,
                 places: Vec::new(),
             };
-            steps.push(step(libraries, PathBuf::from(LIBRARIES)));
+            steps.push(step(libraries, PathBuf::from(LIBRARIES), false));
         }
         for file in self.files {
             if steps
@@ -205,7 +268,7 @@ impl GpuPlan {
                 continue;
             }
             let source = MountSource::Injected { path: file.source };
-            steps.push(step(source, file.destination));
+            steps.push(step(source, file.destination, file.writable));
         }
         steps
     }

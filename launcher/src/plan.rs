@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::environment::{self, EnvironmentFile};
 use crate::error::LaunchError;
 use crate::fakeroot::FakerootCommand;
+use crate::gpu;
 use crate::host::{HostFacts, HostPaths};
 use crate::limits::{self, LimitsPlan};
 use crate::mount::MountStep;
@@ -187,9 +188,12 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
     let mut namespaces = namespaces::plan(request, config, facts, &identity, report)?;
     namespaces.net &= network_path.is_none();
     let home = home_destination(request, facts, identity.root_home);
+    let mut gpu_variables = Vec::new();
     let (mounts, bind_points) = if is_join(request) {
         (Vec::new(), Vec::new())
     } else {
+        let mut gpu = gpu::plan(request, config, inputs.paths.root(), report)?;
+        gpu_variables.append(&mut gpu.variables);
         mounts::plan(
             &mounts::Inputs {
                 request,
@@ -201,10 +205,12 @@ pub fn plan(inputs: &PlanInputs<'_>, report: &mut Report<'_>) -> Result<LaunchPl
                 writing: &writing,
                 home: &home,
             },
+            gpu,
             report,
         )?
     };
-    let environment = environment::plan(request, &home, inputs.environment_files)?;
+    let mut environment = environment::plan(request, &home, inputs.environment_files)?;
+    environment.set(gpu_variables);
     for notice in &environment.notices {
         report(notice.level, &notice.text);
     }

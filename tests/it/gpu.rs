@@ -201,6 +201,159 @@ fn too_new_libraries_are_named() {
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
+/// Devices, libraries and conditions by variables.
+#[test]
+fn variables_choose_with_nvccli() {
+    require!("--nvccli"; Root, Skiff, Apptainer, Fuse, UserNamespaces);
+    let driver = Driver::made_up().loaded();
+    let image = image();
+    let run = |variables: &[(&str, &str)], words: &[&str]| {
+        let program = program::skiff().expect("required").called("skiff");
+        let script = "ls -d /dev/nvidia[0-9]* 2>/dev/null; ls /.singularity.d/libs; \
+                      echo $NVIDIA_VISIBLE_DEVICES";
+        let mut all = vec!["exec", "--nvccli"];
+        all.extend(words);
+        all.extend([&*image, "sh", "-c", script]);
+        let mut cmd = driver.command(&program, &all);
+        for (name, value) in variables {
+            cmd.env(name, value);
+        }
+        cmd.run()
+    };
+    let seen = run(&[("NVIDIA_VISIBLE_DEVICES", "1")], &["--contain"]);
+    let text = seen.expect_success("one GPU").stdout_text();
+    assert!(text.starts_with("/dev/nvidia1\n"), "{text}");
+    assert!(
+        text.contains("libcuda.so.1\n") && text.contains("libnvidia-ml.so.1\n"),
+        "{text}"
+    );
+    assert!(!text.contains("libnvcuvid"), "{text}");
+    assert!(text.ends_with("\n1\n"), "{text}");
+
+    let seen = run(
+        &[
+            ("NVIDIA_VISIBLE_DEVICES", "GPU-000"),
+            ("NVIDIA_DRIVER_CAPABILITIES", "utility"),
+        ],
+        &["-c"],
+    );
+    let text = seen.expect_success("utilities").stdout_text();
+    assert!(
+        text.starts_with("/dev/nvidia0\n") && !text.contains("libcuda"),
+        "{text}"
+    );
+
+    let seen = run(&[], &[]).expect_success("all GPUs");
+    assert!(seen.stdout_text().ends_with("\nall\n"));
+    assert!(
+        seen.stderr_text()
+            .contains("Setting 'NVIDIA_VISIBLE_DEVICES=all'")
+    );
+
+    for (name, value, said) in [
+        (
+            "NVIDIA_VISIBLE_DEVICES",
+            "9",
+            "device error: 9: unknown device",
+        ),
+        (
+            "NVIDIA_DRIVER_CAPABILITIES",
+            "magic",
+            "unknown NVIDIA_DRIVER_CAPABILITIES value: magic",
+        ),
+        (
+            "NVIDIA_REQUIRE_CUDA",
+            "cuda>=13.0",
+            "unsatisfied condition: cuda>=13.0",
+        ),
+    ] {
+        let seen = run(&[(name, value)], &["--contain"]);
+        assert_eq!(seen.code(), Some(255));
+        assert!(seen.stderr_text().contains(said), "{}", seen.stderr_text());
+    }
+    let seen = run(
+        &[
+            ("NVIDIA_REQUIRE_CUDA", "cuda>=13.0"),
+            ("NVIDIA_DISABLE_REQUIRE", "1"),
+        ],
+        &[],
+    );
+    assert!(seen.success());
+}
+
+/// Devices by the names that their vendors gave them.
+#[test]
+fn devices_by_cdi_names() {
+    require!("--device"; Root, Skiff, Apptainer, Fuse, UserNamespaces);
+    let driver = Driver::made_up();
+    let image = image();
+    let directory = driver.folder.join("cdi").display().to_string();
+    let loader = driver.folder.join("load").display().to_string();
+    let script = format!(
+        "ls -d /dev/nvidia*; echo $MADE_UP; made-up-smi; ls /opt/driver; {loader} libcuda.so.1; \
+         {loader} libcuda.so"
+    );
+    let words = [
+        "exec",
+        "--contain",
+        "-B",
+        "/var/tmp",
+        "--cdi-dirs",
+        &directory,
+        "--device",
+        "example.com/gpu=0",
+        &image,
+        "sh",
+        "-c",
+        &script,
+    ];
+    let seen = skiff(&driver, &words).expect_success("exec --device");
+    assert_eq!(
+        seen.stdout_text(),
+        "/dev/nvidia0\n/dev/nvidiactl\nyes\nmade-up smi\nlibcuda.so.550.1\ndriver says 550\n\
+         driver says 550\n"
+    );
+    let said = seen.stderr_text();
+    assert!(
+        said.contains("/usr/bin/touch") && said.contains("is not run"),
+        "{said}"
+    );
+    assert!(!driver.folder.join("hook-ran").exists());
+
+    let seen = skiff(
+        &driver,
+        &["exec", "--device", "example.com/gpu=0", &image, "true"],
+    );
+    assert_eq!(seen.code(), Some(255));
+    assert!(
+        seen.stderr_text()
+            .contains("unresolvable CDI devices example.com/gpu=0 in /etc/cdi, /var/run/cdi"),
+        "{}",
+        seen.stderr_text()
+    );
+}
+
+/// A bind of the user among the driver's libraries.
+#[test]
+fn binds_may_add_libraries() {
+    require!("a bind beside a driver"; Root, Skiff, Apptainer, Fuse, UserNamespaces);
+    let driver = Driver::made_up();
+    let image = image();
+    let bind = format!(
+        "{}:/.singularity.d/libs/libmine.so",
+        driver.folder.join("victim").display()
+    );
+    let script = "cat /.singularity.d/libs/libmine.so; ls /.singularity.d/libs/libcuda.so.1";
+    let seen = skiff(
+        &driver,
+        &["exec", "--nv", "-B", &bind, &image, "sh", "-c", script],
+    );
+    assert_eq!(
+        seen.expect_success("exec --nv -B").stdout_text(),
+        "not to be touched\n/.singularity.d/libs/libcuda.so.1\n"
+    );
+}
+
 /// Nothing of a driver that does not exist is missed.
 #[test]
 fn without_a_driver_nothing_is_said() {

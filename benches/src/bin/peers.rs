@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use skiff_benches::gpu::{self, GpuArgs};
 use skiff_benches::peers::{self, PeersArgs};
 use skiff_benches::workload;
 use std::ffi::OsString;
@@ -28,12 +29,20 @@ enum Inner {
         /// Where
         path: PathBuf,
     },
+    /// The part of the GPU group that runs on the made-up host; called by the benchmark itself
+    #[command(hide = true)]
+    GpuWorker(GpuArgs),
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     match arguments.inner {
         None => peers::run(&arguments.peers),
+        Some(Inner::GpuWorker(args)) => Ok(writeln!(
+            std::io::stdout(),
+            "{}",
+            serde_json::to_string(&gpu::measure(&args)?)?
+        )?),
         Some(Inner::Worker { what, path }) => {
             let passes = workload::work(&what, &path)?;
             Ok(writeln!(

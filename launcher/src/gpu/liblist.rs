@@ -130,11 +130,11 @@ impl Platform {
         }
     }
 
-    /// Apptainer's word for it.
+    /// Apptainer's word for it in messages.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Nvidia => "nv",
-            Self::Rocm => "rocm",
+            Self::Rocm => "ROCm",
         }
     }
 

@@ -31,6 +31,8 @@ pub struct HostFile {
     pub source: PathBuf,
     /// In the container.
     pub destination: PathBuf,
+    /// May be written to, by whoever may on the host.
+    pub writable: bool,
 }
 
 /// The host's libraries by name, read once.
@@ -145,6 +147,17 @@ pub fn library(host: &HostRoot<'_>, name: &OsStr, path: &Path) -> Option<HostLib
     })
 }
 
+/// The same under its SONAME, where it has one.
+pub fn library_by_soname(host: &HostRoot<'_>, name: &OsStr, path: &Path) -> Option<HostLibrary> {
+    let library = Library::read(host.open(path).ok()?)?;
+    let soname = library.soname().filter(|soname| !soname.contains('/'));
+    Some(HostLibrary {
+        name: soname.unwrap_or_else(|| name.to_string_lossy().into_owned()),
+        path: host.at(path),
+        needs: GlibcVersion::newest(&library.needed_versions()),
+    })
+}
+
 /// Programs of these names on `path_variable` (the caller's PATH) or in the usual places.
 pub fn programs(
     host: &HostRoot<'_>,
@@ -169,6 +182,7 @@ pub fn programs(
             Some(HostFile {
                 source: host.at(&source),
                 destination: Path::new(PROGRAMS).join(name),
+                writable: false,
             })
         })
         .collect()
@@ -182,6 +196,7 @@ pub fn files(host: &HostRoot<'_>, paths: &[PathBuf]) -> Vec<HostFile> {
         .map(|path| HostFile {
             source: host.at(path),
             destination: path.clone(),
+            writable: false,
         })
         .collect()
 }

@@ -15,7 +15,7 @@ use super::{WritingPlan, clean, host_home, working};
 use crate::config::{Config, DevWish};
 use crate::error::LaunchError;
 use crate::fakeroot;
-use crate::gpu;
+use crate::gpu::GpuPlan;
 use crate::host::{HostFacts, HostPaths, PathKind};
 use crate::identity::{self, GroupEdit, PasswdEdit};
 use crate::mount::device::BASIC_NODES;
@@ -79,6 +79,7 @@ impl Inputs<'_> {
 /// Plans all steps.
 pub(super) fn plan(
     inputs: &Inputs<'_>,
+    mut gpu: GpuPlan,
     report: &mut Report<'_>,
 ) -> Result<(Vec<MountStep>, Vec<BindPoint>), LaunchError> {
     for name in &inputs.request.no_mount {
@@ -90,7 +91,6 @@ pub(super) fn plan(
         }
     }
     let mut list = StepList::default();
-    let mut gpu = gpu::plan(inputs.request, inputs.config, inputs.paths.root(), report)?;
     let binds = dev(inputs, std::mem::take(&mut gpu.devices), &mut list, report)?;
     site::hostfs(inputs, &mut list, report);
     site::config_binds(inputs, &mut list, report)?;

@@ -31,6 +31,8 @@ pub(super) struct Driver {
     cache: PathBuf,
     /// The administrator's `nvliblist.conf`.
     list: Option<String>,
+    /// The kernel says that the driver is loaded.
+    loaded: bool,
 }
 
 impl Driver {
@@ -55,6 +57,12 @@ impl Driver {
         self
     }
 
+    /// The same on a host whose kernel has the driver and two GPUs.
+    pub(super) fn loaded(mut self) -> Self {
+        self.loaded = true;
+        self
+    }
+
     fn kept(cache: &str) -> Self {
         let name = format!("gpu-driver-{}", digest(&[include_str!("driver.rs")]));
         let folder = keep(&name, build);
@@ -62,6 +70,7 @@ impl Driver {
             cache: folder.join(cache),
             folder,
             list: None,
+            loaded: false,
         }
     }
 
@@ -87,6 +96,13 @@ impl Driver {
                  mount --bind {cache} /etc/ld.so.cache\n\
                  umount -l $layer\nrmdir $layer\n",
                 cache = self.cache.display(),
+            ));
+        }
+        if self.loaded {
+            // Nothing can be made in /proc, but something can be laid over a directory of it.
+            script.push_str(&format!(
+                "mount --bind {}/proc-driver /proc/driver\n",
+                self.folder.display()
             ));
         }
         script.push_str(&format!(
@@ -180,6 +196,37 @@ fn build(folder: &Path) {
         .arg(folder.join("bin/nvidia-smi"))
         .run()
         .expect_success("chmod");
+    let kernel = folder.join("proc-driver/nvidia");
+    write(
+        &kernel.join("version"),
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\n",
+    );
+    for (bus, minor) in [("0000:17:00.0", 0), ("0000:65:00.0", 1)] {
+        write(
+            &kernel.join("gpus").join(bus).join("information"),
+            format!(
+                "Model: \t\t Made up\nGPU UUID: \t GPU-{minor}{minor}{minor}\nDevice Minor: \t {minor}\n"
+            ),
+        );
+    }
+    let cuda = folder.join("lib/libcuda.so.550.1");
+    write(
+        &folder.join("cdi/made-up.yaml"),
+        format!(
+            "cdiVersion: 0.5.0\nkind: example.com/gpu\ndevices:\n- name: \"0\"\n  containerEdits:\n    \
+             deviceNodes:\n    - path: /dev/nvidia0\ncontainerEdits:\n  env: [MADE_UP=yes]\n  \
+             deviceNodes:\n  - path: /dev/nvidiactl\n  mounts:\n  - hostPath: {cuda}\n    \
+             containerPath: /opt/driver/libcuda.so.550.1\n    options: [ro, bind]\n  - hostPath: {smi}\n    \
+             containerPath: /usr/bin/made-up-smi\n    options: [ro, bind]\n  hooks:\n  \
+             - hookName: createContainer\n    path: /usr/bin/nvidia-cdi-hook\n    \
+             args: [nvidia-cdi-hook, create-symlinks, --link, 'libcuda.so.550.1::/usr/lib/libcuda.so']\n  \
+             - hookName: createContainer\n    path: {touch}\n    args: [touch, {mark}]\n",
+            cuda = cuda.display(),
+            smi = folder.join("bin/nvidia-smi").display(),
+            touch = "/usr/bin/touch",
+            mark = folder.join("hook-ran").display(),
+        ),
+    );
     write(&folder.join("victim"), "not to be touched\n");
     // ldconfig would add the machine's own directories.
     write(&folder.join("cache-none"), "");

@@ -45,7 +45,8 @@ pub fn build(
     // Before binds are looked at, as in Apptainer.
     let namespaces = namespaces(options);
     options.others.check()?;
-    let writing = writing::build(&options.writing, &image, served)?;
+    let mut writing = writing::build(&options.writing, &image, served)?;
+    gpu::imply_writable(&options.gpu, &mut writing);
     layers::resolve_binds(&mut binds)?;
     Ok(LaunchRequest {
         action: wish.action.clone(),

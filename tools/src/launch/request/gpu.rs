@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use skiff_launcher::request::gpu::GpuWish;
+use skiff_launcher::request::writing::WritingWish;
 
 use super::absolute;
 use crate::cli::action::gpu::GpuArgs;
 use crate::cli::value::Strings;
+use crate::output;
 
 /// The wish behind `args`.
 ///
@@ -20,11 +22,6 @@ pub(super) fn build(args: &GpuArgs) -> anyhow::Result<GpuWish> {
             name.context("--device: the name of a device is not UTF-8")
         })
         .collect::<anyhow::Result<_>>()?;
-    let devices: Vec<String> = devices;
-    anyhow::ensure!(
-        devices.is_empty() && !args.nvccli,
-        "--device and --nvccli are not supported yet by this version of skiff"
-    );
     Ok(GpuWish {
         nvidia: args.nv,
         by_variables: args.nvccli,
@@ -37,4 +34,15 @@ pub(super) fn build(args: &GpuArgs) -> anyhow::Result<GpuWish> {
             .map(absolute)
             .collect(),
     })
+}
+
+/// With nvidia-container-cli the root can be written to; scripts may count on it.
+pub(super) fn imply_writable(args: &GpuArgs, writing: &mut WritingWish) {
+    let is_writable = writing.writable
+        || writing.writable_tmpfs
+        || writing.overlays.iter().any(|layer| layer.writable);
+    if args.nvccli && !is_writable {
+        output::info("Setting --writable-tmpfs (required by nvidia-container-cli)");
+        writing.writable_tmpfs = true;
+    }
 }
