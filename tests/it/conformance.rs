@@ -50,6 +50,7 @@ tables! {
     "environment": apptainer_environment, skiff_environment;
     "images": apptainer_images, skiff_images;
     "isolation": apptainer_isolation, skiff_isolation;
+    "limits": apptainer_limits, skiff_limits;
     "inspect": apptainer_inspect, skiff_inspect;
     "config": apptainer_config, skiff_config;
     "variables": apptainer_variables, skiff_variables;

@@ -61,6 +61,8 @@ impl Names {
 const NOISE: &[&str] = &[
     "gocryptfs not found",
     "Terminating squashfuse_ll after timeout",
+    "Timeouts can be caused by a running background process",
+    "Cleanup error: while unmounting ",
     "squashfuse_ll not found",
     "underlay of ",
 ];
