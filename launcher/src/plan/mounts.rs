@@ -91,6 +91,7 @@ pub(super) fn plan(
         }
     }
     let mut list = StepList::default();
+    drivers::add_named(&mut gpu, inputs)?;
     let binds = dev(inputs, std::mem::take(&mut gpu.devices), &mut list, report)?;
     site::hostfs(inputs, &mut list, report);
     site::config_binds(inputs, &mut list, report)?;

@@ -17,6 +17,8 @@ pub struct GpuWish {
     pub no_rocm: bool,
     /// `--device`: devices by their CDI names.
     pub devices: Vec<String>,
+    /// `--containlibs`: single libraries of the host.
+    pub libraries: Vec<PathBuf>,
     /// `--cdi-dirs`: where they are described; the usual places when empty.
     pub cdi_dirs: Vec<PathBuf>,
 }

@@ -62,7 +62,6 @@ use Kind::{Bool, Int, Text};
 const ROWS: &[Row] = &[
     // Mounts
     row("fusemount", Kind::Strings, Later, "Mount a FUSE file system in the container"),
-    hidden(row("containlibs", Kind::Strings, Later, "More libraries of the host for the container")),
     hidden(row("tmpdir", Text, Silent, "Directory for temporary files")),
     // Processes and privileges
     // Encryption

@@ -154,6 +154,7 @@ fn preset(options: &ActionArgs) -> Cow<'_, ActionArgs> {
     options.environment.no_umask = true;
     options.environment.no_eval = true;
     options.writing.writable_tmpfs = true;
+    options.writing.writable_tmpfs = true;
     Cow::Owned(options)
 }
 

@@ -3,11 +3,44 @@
 use std::path::Path;
 
 use super::{Inputs, Point, StepList};
+use crate::error::LaunchError;
+use crate::gpu::host::HostRoot;
+use crate::gpu::select;
 use crate::gpu::{GpuPlan, LIBRARIES};
 use crate::host::PathKind;
-use crate::mount::MountSource;
+use crate::mount::{HostLibrary, MountSource};
 use crate::plan::userbinds::UserBinds;
 use crate::report::{Level, Report};
+
+/// Adds to `gpu` the libraries that the user names one by one (`--containlibs`).
+pub(super) fn add_named(gpu: &mut GpuPlan, inputs: &Inputs<'_>) -> Result<(), LaunchError> {
+    let wish = &inputs.request.gpu.libraries;
+    if wish.is_empty() {
+        return Ok(());
+    }
+    let host = HostRoot::new(inputs.paths.root());
+    for path in wish {
+        let Some(name) = path.file_name() else {
+            continue;
+        };
+        if inputs.paths.kind(path).is_err() {
+            return Err(LaunchError::MissingSource {
+                source_path: path.clone(),
+                destination: Path::new(LIBRARIES).join(name),
+            });
+        }
+        // Any other file is given as it is, as by Apptainer.
+        let library = select::library(&host, name, path).unwrap_or_else(|| HostLibrary {
+            name: name.to_string_lossy().into_owned(),
+            path: path.clone(),
+            needs: None,
+        });
+        if !gpu.libraries.iter().any(|other| other.name == library.name) {
+            gpu.libraries.push(library);
+        }
+    }
+    Ok(())
+}
 
 /// Adds what `gpu` has found. The user's `binds` may add to the directory of libraries.
 pub(super) fn add(

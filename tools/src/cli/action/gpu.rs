@@ -22,6 +22,9 @@ pub struct GpuArgs {
     /// Directories of CDI specifications (default /etc/cdi,/var/run/cdi)
     #[arg(long, value_name = "strings")]
     pub cdi_dirs: Vec<Strings>,
+    /// More libraries of the host for the container
+    #[arg(long, value_name = "strings", hide = true)]
+    pub containlibs: Vec<Strings>,
     /// No NVIDIA driver, even if the configuration says so
     #[arg(long, hide = true)]
     pub no_nv: bool,

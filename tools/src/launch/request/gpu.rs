@@ -29,6 +29,11 @@ pub(super) fn build(args: &GpuArgs) -> anyhow::Result<GpuWish> {
         rocm: args.rocm,
         no_rocm: args.no_rocm,
         devices,
+        libraries: Strings::flatten(&args.containlibs)
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+            .map(absolute)
+            .collect(),
         cdi_dirs: Strings::flatten(&args.cdi_dirs)
             .map(PathBuf::from)
             .map(absolute)
