@@ -8,6 +8,7 @@ mod crash;
 mod faults;
 mod gpu;
 mod hostile;
+mod limits;
 mod outlast;
 mod overlay;
 mod pty;
