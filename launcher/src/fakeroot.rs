@@ -39,17 +39,21 @@ pub struct FakerootCommand {
     pub daemon: PathBuf,
     /// The library that is loaded into the programs.
     pub library: PathBuf,
+    /// A program that the script needs and small images lack.
+    pub getopt: Option<PathBuf>,
 }
 
 impl FakerootCommand {
     /// Files of the host and where they appear.
-    pub fn files(&self) -> [(&Path, PathBuf); 3] {
-        let place = |name: &str| Path::new(LIBRARIES).join(name);
+    pub fn files(&self) -> impl Iterator<Item = (&Path, PathBuf)> {
         [
-            (&self.script, place("fakeroot")),
-            (&self.daemon, place("faked")),
-            (&self.library, place("libfakeroot.so")),
+            (Some(&self.script), "fakeroot"),
+            (Some(&self.daemon), "faked"),
+            (Some(&self.library), "libfakeroot.so"),
+            (self.getopt.as_ref(), "getopt"),
         ]
+        .into_iter()
+        .filter_map(|(file, name)| Some((file?.as_path(), Path::new(LIBRARIES).join(name))))
     }
 
     /// Words before a program that runs under it, in the container.
@@ -71,8 +75,6 @@ impl FakerootCommand {
 pub struct FakerootFacts {
     /// The map of subordinate ids, or why there is none.
     pub subordinate: Result<IdMap, String>,
-    /// The caller is root of a user namespace already.
-    pub is_mapped_root: bool,
     /// A user namespace with the user as root can be made.
     pub can_map_root: bool,
     /// The command.
@@ -86,7 +88,7 @@ pub struct FakerootFacts {
 impl FakerootFacts {
     /// Looks as far as `wish` makes it necessary.
     pub fn probe(wish: FakerootWish, facts: &HostFacts) -> Self {
-        let is_mapped_root = facts.uid == 0 && !owns_all_ids();
+        let is_mapped_root = facts.is_mapped_root;
         let subordinate = if is_mapped_root || (wish.ignore_subuid && facts.uid != 0) {
             Err(String::new())
         } else {
@@ -101,7 +103,6 @@ impl FakerootFacts {
         let groups = if elsewise { named_groups() } else { Vec::new() };
         Self {
             subordinate,
-            is_mapped_root,
             can_map_root,
             command,
             root: UserRecord::of(0),
@@ -131,12 +132,6 @@ fn named_groups() -> Vec<GroupRecord> {
             Some(GroupRecord { gid, name })
         })
         .collect()
-}
-
-/// Whether the caller's user namespace is the first one, in which all ids are.
-fn owns_all_ids() -> bool {
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// Whether the machine lets this user make user namespaces, tried in a child.
@@ -180,6 +175,7 @@ fn find_command() -> Option<FakerootCommand> {
             Some(FakerootCommand {
                 daemon: real(&daemon)?,
                 library: real(&library)?,
+                getopt: idmap::find_helper("getopt").and_then(|file| real(&file)),
                 script,
             })
         })

@@ -53,6 +53,8 @@ pub struct HostFacts {
     pub umask: u32,
     /// Mounting needs no user namespace (CAP_SYS_ADMIN is held).
     pub privileged: bool,
+    /// Root of a user namespace, and not of the machine.
+    pub is_mapped_root: bool,
     /// The caller's terminal.
     pub terminal: Option<PathBuf>,
     /// What `capability.json` gives to root, where the configuration asks for it.
@@ -129,6 +131,7 @@ impl HostFacts {
             groups,
             umask: current_umask(),
             privileged,
+            is_mapped_root: uid == 0 && !has_all_ids(),
             terminal: terminal(),
             root_file_capabilities: 0,
             fakeroot: None,
@@ -156,6 +159,12 @@ impl HostFacts {
             };
         }
     }
+}
+
+/// Whether the caller's user namespace is the first one, in which all ids are.
+fn has_all_ids() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// Major and minor version of the running kernel.

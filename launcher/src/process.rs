@@ -22,7 +22,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::LaunchError;
-use crate::fakeroot::FakerootCommand;
+use crate::fakeroot::{self, FakerootCommand};
 use crate::kernel::{self, Fork};
 use crate::plan::{InitKind, LaunchPlan};
 use crate::report::Report;
@@ -172,18 +172,26 @@ pub(crate) fn start(plan: &LaunchPlan, report: &mut Report<'_>) -> Result<u8, La
     }
 }
 
-/// `program` started by the fakeroot command.
+/// `program` started by the fakeroot command, which finds what else it needs behind all other
+/// folders.
 fn under_fakeroot(program: Program) -> Program {
-    let prefix = FakerootCommand::prefix().map(OsString::from);
-    let path = PathBuf::from(&prefix[0]);
-    let rest = program.arguments.into_iter().skip(1);
+    let [script, words @ ..] = FakerootCommand::prefix().map(OsString::from);
+    let path = PathBuf::from(&script);
+    let mut environment = program.environment;
+    for (name, value) in &mut environment {
+        if name == "PATH" {
+            value.push(":");
+            value.push(fakeroot::LIBRARIES);
+        }
+    }
     Program {
         path,
-        arguments: prefix
+        arguments: [script]
             .into_iter()
+            .chain(words)
             .chain([program.path.into_os_string()])
-            .chain(rest)
+            .chain(program.arguments.into_iter().skip(1))
             .collect(),
-        environment: program.environment,
+        environment,
     }
 }

@@ -51,6 +51,7 @@ tables! {
     "images": apptainer_images, skiff_images;
     "isolation": apptainer_isolation, skiff_isolation;
     "limits": apptainer_limits, skiff_limits;
+    "identity": apptainer_identity, skiff_identity;
     "inspect": apptainer_inspect, skiff_inspect;
     "config": apptainer_config, skiff_config;
     "variables": apptainer_variables, skiff_variables;

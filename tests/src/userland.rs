@@ -32,6 +32,7 @@ const PROGRAMS: &[&str] = &[
     "find",
     "findmnt",
     "getent",
+    "getopt",
     "grep",
     "groups",
     "head",

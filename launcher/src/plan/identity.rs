@@ -14,7 +14,7 @@ use super::{PlanInputs, SecurityPlan, TargetIds};
 use crate::config::RootCapabilities;
 use crate::error::LaunchError;
 use crate::fakeroot::{self, FakerootCommand, FakerootFacts};
-use crate::host::{GroupRecord, SecurityModules, UserRecord};
+use crate::host::{GroupRecord, HostFacts, SecurityModules, UserRecord};
 use crate::idmap::IdMap;
 use crate::report::{Level, Report};
 use crate::request::identity::{FakerootWish, IdentityWish};
@@ -106,7 +106,7 @@ pub(super) fn plan(
     };
     let is_root = facts.uid == 0;
     match (wish.fakeroot, &facts.fakeroot) {
-        (Some(wish), Some(found)) => become_root(&mut plan, wish, found, is_root, report)?,
+        (Some(wish), Some(found)) => become_root(&mut plan, wish, found, facts, report)?,
         _ if is_root && !wish.userns => {}
         _ => change_ids(&mut plan, wish),
     }
@@ -136,7 +136,7 @@ fn become_root(
     plan: &mut IdentityPlan,
     wish: FakerootWish,
     found: &FakerootFacts,
-    is_root: bool,
+    facts: &HostFacts,
     report: &mut Report<'_>,
 ) -> Result<(), LaunchError> {
     let mut info = |text: &str| report(Level::Info, text);
@@ -157,9 +157,9 @@ fn become_root(
         .err()
         .cloned()
         .unwrap_or_default();
-    if found.is_mapped_root {
+    if facts.is_mapped_root {
         plan.role = Role::MappedRoot;
-    } else if is_root {
+    } else if facts.uid == 0 {
         return Err(LaunchError::Fakeroot {
             reason: format!("could not use fakeroot: {reason}"),
         });

@@ -60,6 +60,11 @@ pub(super) struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
+    /// Whether the container is in the machine's own user namespace.
+    fn has_all_ids(&self) -> bool {
+        self.namespaces.user == UserNamespace::Host && !self.facts.is_mapped_root
+    }
+
     /// Whether `--no-mount` names it.
     fn unwanted(&self, name: &str) -> bool {
         self.request.no_mount.iter().any(|item| item == name)
@@ -222,7 +227,7 @@ fn dev(
             console: inputs.facts.terminal.clone(),
             pts: config.mount_devpts && !inputs.unwanted("devpts"),
             message_queues: inputs.namespaces.ipc,
-            tty_group: (inputs.namespaces.user == UserNamespace::Host).then_some(TTY_GROUP),
+            tty_group: inputs.has_all_ids().then_some(TTY_GROUP),
         })
     } else {
         host(directory)
@@ -256,7 +261,7 @@ fn kernel(inputs: &Inputs<'_>, list: &mut StepList) {
         add(source, "/proc");
     }
     if inputs.config.mount_sys && !inputs.unwanted("sys") {
-        let source = if inputs.namespaces.user == UserNamespace::Host {
+        let source = if inputs.has_all_ids() {
             MountSource::Sysfs
         } else {
             host("/sys")
