@@ -110,6 +110,7 @@ pub fn launch(
         }
     }
     kernel::restore_signals(&mask).map_err(setup::io("restoring signals"))?;
+    security::open_to_others()?;
     start(plan, report)
 }
 

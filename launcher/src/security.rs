@@ -10,10 +10,16 @@ pub mod capabilities;
 pub mod labels;
 pub mod seccomp;
 
+use std::io;
+use std::os::fd::AsFd as _;
+
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
 use rustix::process::{DumpableBehavior, Gid, Uid};
 
 use crate::error::{LaunchError, errno_reason, reason};
+use crate::kernel;
 use crate::plan::{SecurityPlan, TargetIds};
 
 fn failed(step: &'static str) -> impl Fn(Errno) -> LaunchError {
@@ -82,7 +88,22 @@ fn change_ids(ids: &TargetIds) -> Result<(), LaunchError> {
     Ok(())
 }
 
-/// Shuts this process, and those that it forks until they become other programs, to everybody
+/// Lets set-user-id programs of the container's root, which is the calling process's, work.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn allow_set_user_id() -> Result<(), LaunchError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let failed = |error: io::Error| LaunchError::Setup {
+        step: "allowing set-user-id programs",
+        reason: reason(&error),
+    };
+    let root = rustix::fs::open("/", flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+    let clear = u64::from(MountAttrFlags::MOUNT_ATTR_NOSUID.bits());
+    kernel::mount_clearattr(root.as_fd(), clear).map_err(failed)
+}
+
+/// Shuts this process, and those that it forks, until they become other programs, to everybody
 /// else: nothing in a container can trace it, read its memory, or get at the program file of skiff
 /// through `/proc/PID/exe`.
 ///
@@ -91,4 +112,14 @@ fn change_ids(ids: &TargetIds) -> Result<(), LaunchError> {
 pub fn close_to_others() -> Result<(), LaunchError> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(failed("closing the process to others"))
+}
+
+/// Undoes [`close_to_others`] in a process that is on the way to the program, alone in its PID
+/// namespace: a server that fetches the image may then write to its standard error.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn open_to_others() -> Result<(), LaunchError> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+        .map_err(failed("opening the process to others"))
 }

@@ -9,6 +9,7 @@ mod faults;
 mod gpu;
 mod hostile;
 mod limits;
+mod identity;
 mod outlast;
 mod overlay;
 mod pty;

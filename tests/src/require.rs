@@ -65,6 +65,12 @@ pub enum Need {
     Registry,
     /// nginx.
     Nginx,
+    /// Ids of /etc/subuid for the ordinary user, and newuidmap.
+    Subuids,
+    /// The fakeroot command.
+    Fakeroot,
+    /// apt-get and dpkg-deb.
+    Apt,
     /// A kernel that gives unanswered requests to a new server (6.9).
     Resend,
 }
@@ -109,6 +115,18 @@ impl Need {
             Self::Fuse2fs => on_path("fuse2fs"),
             Self::FuseOverlayfs => on_path("fuse-overlayfs"),
             Self::Registry => on_path("docker-registry"),
+            Self::Subuids => on_path("newuidmap").or_else(|| {
+                let user = user::ordinary();
+                let listed = |file| {
+                    let text = std::fs::read_to_string(file).unwrap_or_default();
+                    let start = format!("{}:", user.name);
+                    text.lines().any(|line| line.starts_with(&start))
+                };
+                let all = listed("/etc/subuid") && listed("/etc/subgid");
+                (!all).then(|| format!("{} is not in /etc/subuid and /etc/subgid", user.name))
+            }),
+            Self::Fakeroot => on_path("fakeroot"),
+            Self::Apt => on_path("apt-get").or_else(|| on_path("dpkg-deb")),
             Self::Nginx => on_path("nginx"),
             Self::Apptainer => program::real_apptainer().err(),
             Self::Skiff => program::skiff().err(),

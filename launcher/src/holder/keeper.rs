@@ -23,6 +23,7 @@ use super::{DEFAULT_LINGER, HOLDER_NAME, LINGER_VARIABLE, SERVER_NAME, client};
 use crate::idmap::{self, IdMap};
 use crate::kernel::{self, Fork};
 use crate::rootfs::BindPoint;
+use crate::security;
 
 /// How long a connected launch may take to say what it wants.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,6 +81,9 @@ pub fn keep(summons: Summons, backend: &mut dyn Backend) -> io::Result<()> {
             return Err(error);
         }
     };
+    // What holds the image of all containers is open to none of them. Not earlier: the maps of the
+    // user namespace are files that a closed process cannot write.
+    security::close_to_others().map_err(io::Error::other)?;
     let Summons {
         key,
         listener,

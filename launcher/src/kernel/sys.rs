@@ -73,12 +73,40 @@ pub fn mount_setattr(
     set: u64,
     propagation: u64,
 ) -> io::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: set,
-        attr_clr: 0,
-        propagation,
-        userns_fd: 0,
-    };
+    change_mount(
+        mount,
+        recursive,
+        libc::mount_attr {
+            attr_set: set,
+            attr_clr: 0,
+            propagation,
+            userns_fd: 0,
+        },
+    )
+}
+
+/// Takes attributes of the mount behind `mount` away (`mount_setattr(2)`, Linux 5.12).
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn mount_clearattr(mount: BorrowedFd<'_>, clear: u64) -> io::Result<()> {
+    change_mount(
+        mount,
+        false,
+        libc::mount_attr {
+            attr_set: 0,
+            attr_clr: clear,
+            propagation: 0,
+            userns_fd: 0,
+        },
+    )
+}
+
+fn change_mount(
+    mount: BorrowedFd<'_>,
+    recursive: bool,
+    attributes: libc::mount_attr,
+) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated string and the structure lives across the call, which
     // only reads it; its size is passed along.

@@ -252,7 +252,11 @@ pub(crate) fn build(
             images,
         },
         report,
-    )
+    )?;
+    if plan.security.allow_setuid {
+        security::allow_set_user_id()?;
+    }
+    Ok(())
 }
 
 /// Last changes to the process that becomes the program.
