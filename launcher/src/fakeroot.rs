@@ -22,7 +22,10 @@ use crate::request::identity::FakerootWish;
 pub const LIBRARIES: &str = "/.singularity.d/libs";
 
 /// File of the container that tells apt not to become another user: it would see that it did not.
-pub const APT_CONFIGURATION: &str = "/.singularity.d/libs/apt.conf";
+pub const APT_CONFIGURATION: &str = "/.singularity.d/fakeroot/apt.conf";
+
+/// Its directory.
+pub const SETTINGS: &str = "/.singularity.d/fakeroot";
 
 /// Its text.
 pub const APT_SETTINGS: &str = "APT::Sandbox::User \"root\";\n";

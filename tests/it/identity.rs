@@ -116,7 +116,7 @@ fn process_one_is_closed_to_the_program() {
     let image = images(program::real_apptainer().expect("required")).sif;
     let script = "for file in exe cwd root; do readlink /proc/1/$file && echo open; done; \
         cat /proc/1/environ /proc/1/maps && echo open; ls /proc/1/fd && echo open; \
-        : >>/proc/1/exe && echo open; cat /proc/1/comm";
+        (: >>/proc/1/exe) && echo open; cat /proc/1/comm";
     for options in [
         &["-p"][..],
         &["-p", "--fakeroot"],

@@ -465,14 +465,22 @@ fn fakeroot_files(inputs: &Inputs<'_>, list: &mut StepList) {
     if inputs.identity.command.is_none() && !inputs.identity.pretends {
         return;
     }
-    let directory = Path::new(fakeroot::LIBRARIES);
+    let directory = Path::new(if inputs.identity.pretends {
+        fakeroot::SETTINGS
+    } else {
+        fakeroot::LIBRARIES
+    });
     if !list.steps.iter().any(|step| step.destination == directory) {
         list.add(
-            step(
-                MountTag::Files,
-                MountSource::EmptyDirectory { mode: 0o755 },
-                directory,
-            ),
+            MountStep {
+                // A directory that is written to gets it, empty.
+                missing: MissingDestination::CreateOrFail,
+                ..step(
+                    MountTag::Files,
+                    MountSource::EmptyDirectory { mode: 0o755 },
+                    directory,
+                )
+            },
             Point::Made(PathKind::Directory),
         );
     }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::{Builder, attach, mount_error};
 use crate::error::{LaunchError, errno_reason};
-use crate::mount::{MountStep, resolve, session};
+use crate::mount::{MountStep, MountTag, resolve, session};
 
 impl Builder<'_> {
     /// A part of an image as a tree of its own.
@@ -34,6 +34,10 @@ impl Builder<'_> {
 
     /// Whether what is missing of the destination is missing in the root itself.
     pub(super) fn is_root(&self, step: &MountStep) -> bool {
+        // What --fakeroot needs is made all the same.
+        if step.tag == MountTag::Files {
+            return false;
+        }
         let mount = |place: BorrowedFd<'_>| resolve::place(place).map(|place| place.mount);
         let Ok(Some(missing)) = resolve::find_missing(self.root, &step.destination) else {
             return true;
