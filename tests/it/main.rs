@@ -10,6 +10,7 @@ mod gpu;
 mod hostile;
 mod identity;
 mod limits;
+mod mpi;
 mod outlast;
 mod overlay;
 mod pty;
