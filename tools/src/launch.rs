@@ -5,6 +5,7 @@
 //! flags ─ request ──────┴► LaunchRequest ─► plan ─► process::launch ─► execve
 //! ```
 
+mod admit;
 pub mod image;
 mod instance;
 pub mod request;
@@ -94,8 +95,10 @@ pub(crate) fn prepare(wish: &Launch<'_>, instance: Option<InstanceWish>) -> anyh
     let config = configuration(wish.context)?;
     let facts = HostFacts::probe(&config);
     found.admit(&config, &facts)?;
+    admit::overlays_at_all(&config, &wish.options.writing)?;
     let mut request = request::build(wish, found.request, found.served.as_ref())?;
     request.instance = instance;
+    admit::layers(&config, &facts, &request)?;
     let (facts, plan) = plan_of(wish, &request, &config, facts)?;
     Ok(Ready {
         request,

@@ -64,6 +64,7 @@ const fn idle(
 use Kind::{Choice, Flag, List, Number, Text};
 
 const NO_SETUID: &str = "nothing is set-uid here";
+const NO_NETWORKS: &str = "ordinary users can only have the network none without set-uid";
 const NO_LOOP: &str = "no loop devices are used";
 const NO_LIBRARY: &str = "there is no container library; parts of images are fetched as needed";
 const NO_MKSQUASHFS: &str = "mksquashfs is not used";
@@ -89,7 +90,7 @@ pub const DIRECTIVES: &[Directive] = &[
     same("mount hostfs", Flag, "no"),
     same("bind path", List, "/etc/localtime,/etc/hosts"),
     same("user bind control", Flag, "yes"),
-    same("enable fusemount", Flag, "yes"),
+    idle("enable fusemount", Flag, "yes", "--fusemount is not supported"),
     same("enable overlay", Choice(&["yes", "no", "try", "driver"]), "yes"),
     idle("enable underlay", Choice(&["yes", "no", "preferred"]), "yes",
         "missing bind points are shown by the image's own file system"),
@@ -106,9 +107,9 @@ pub const DIRECTIVES: &[Directive] = &[
     idle("allow setuid-mount encrypted", Flag, "yes", NO_SETUID),
     idle("allow setuid-mount squashfs", Choice(&["yes", "no", "iflimited"]), "iflimited", NO_SETUID),
     idle("allow setuid-mount extfs", Flag, "no", NO_SETUID),
-    same("allow net users", List, ""),
-    same("allow net groups", List, ""),
-    same("allow net networks", List, ""),
+    idle("allow net users", List, "", NO_NETWORKS),
+    idle("allow net groups", List, "", NO_NETWORKS),
+    idle("allow net networks", List, "", NO_NETWORKS),
     same("allow netns paths", List, ""),
     same("always use nv", Flag, "no"),
     same("use nvidia-container-cli", Flag, "no"),

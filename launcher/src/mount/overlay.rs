@@ -228,7 +228,9 @@ fn finish(
         .as_ref()
         .and_then(|base| place::unfit_above(base.as_fd(), wishes.user_namespace));
     let in_memory = wishes.plan.upper == Upper::Memory;
-    let mut why = needs_program.or_else(|| on_upper.clone());
+    let wanted = wishes.plan.program;
+    let wanted = wanted.then(|| "the configuration says so (enable overlay = driver)".to_owned());
+    let mut why = wanted.or(needs_program).or_else(|| on_upper.clone());
     if why.is_none() {
         match compose::kernel(stack, wishes.user_namespace) {
             Ok(root) => return Ok(root),

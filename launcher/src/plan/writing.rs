@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::error::LaunchError;
 use crate::report::{Level, Report};
 use crate::request::LaunchRequest;
-use crate::request::writing::{Layer, LayerContent, RootFormat};
+use crate::request::writing::{Layer, RootFormat};
 
 /// Where changes to the root go.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -34,6 +34,8 @@ pub struct WritingPlan {
     pub upper: Upper,
     /// Images from which data is bound, by the numbers that the mounts use.
     pub images: Vec<Layer>,
+    /// The layers are put together by a program, not by the kernel: the configuration says so.
+    pub program: bool,
 }
 
 impl WritingPlan {
@@ -85,10 +87,10 @@ pub enum WritingError {
         /// The image.
         path: PathBuf,
     },
-    /// The administrator has turned off what is asked for.
-    #[error("{what} not allowed by configuration")]
+    /// The administrator has turned overlays off.
+    #[error("{what} requires 'enable overlay', but set to 'no' by administrator")]
     NotAllowed {
-        /// What.
+        /// What was asked for.
         what: &'static str,
     },
     /// `--writable` on squashfs.
@@ -107,6 +109,7 @@ pub(super) fn plan(
     let wish = &request.writing;
     let mut plan = WritingPlan {
         images: data_images(request),
+        program: config.overlay_driver,
         ..WritingPlan::default()
     };
     if wish.writable {
@@ -125,7 +128,9 @@ pub(super) fn plan(
             writable: false,
             ..layer.clone()
         });
-        plan.lower.extend(embedded);
+        // Those that come with the image are no wish of the user's.
+        plan.lower
+            .extend(embedded.filter(|_| config.enable_overlay));
         for layer in &wish.overlays {
             match &plan.upper {
                 _ if !layer.writable => plan.lower.push(layer.clone()),
@@ -184,25 +189,12 @@ fn data_images(request: &LaunchRequest) -> Vec<Layer> {
 }
 
 fn check_allowed(plan: &WritingPlan, config: &Config) -> Result<(), LaunchError> {
-    if plan.is_layered() && !config.enable_overlay {
-        return Err(WritingError::NotAllowed {
-            what: "using overlays is",
-        }
-        .into());
+    if config.enable_overlay || !plan.is_layered() {
+        return Ok(());
     }
-    let upper = match &plan.upper {
-        Upper::Layer(layer) => Some(layer),
-        Upper::None | Upper::Memory => None,
+    let what = match plan.upper {
+        Upper::Memory => "--writable-tmpfs",
+        Upper::None | Upper::Layer(_) => "overlay images",
     };
-    for layer in plan.lower.iter().chain(upper).chain(&plan.images) {
-        let (allowed, what) = match layer.content {
-            LayerContent::Directory => (config.allow_dir, "using a directory as overlay is"),
-            LayerContent::Ext3 { .. } => (config.allow_extfs, "using an ext3 image is"),
-            LayerContent::Squashfs { .. } => (config.allow_squashfs, "using a squashfs image is"),
-        };
-        if !allowed {
-            return Err(WritingError::NotAllowed { what }.into());
-        }
-    }
-    Ok(())
+    Err(WritingError::NotAllowed { what }.into())
 }

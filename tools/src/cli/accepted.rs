@@ -27,6 +27,8 @@ enum Fate {
     Silent,
     /// Ends the program.
     Later,
+    /// Ends the program, and always will.
+    Never,
 }
 
 #[derive(Clone, Copy)]
@@ -55,13 +57,13 @@ const fn hidden(row: Row) -> Row {
     }
 }
 
-use Fate::{Later, Silent};
+use Fate::{Later, Never, Silent};
 use Kind::{Bool, Int, Text};
 
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     // Mounts
-    row("fusemount", Kind::Strings, Later, "Mount a FUSE file system in the container"),
+    row("fusemount", Kind::Strings, Never, "Mount a FUSE file system in the container"),
     hidden(row("tmpdir", Text, Silent, "Directory for temporary files")),
     // Processes and privileges
     // Encryption
@@ -75,6 +77,7 @@ const ROWS: &[Row] = &[
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct OtherFlags {
     later: Vec<&'static str>,
+    never: Vec<&'static str>,
     given: Vec<&'static str>,
 }
 
@@ -89,6 +92,9 @@ impl OtherFlags {
     /// # Errors
     /// One line for the user.
     pub fn check(&self) -> anyhow::Result<()> {
+        if let Some(flag) = self.never.first() {
+            anyhow::bail!("--{flag} is not supported by skiff");
+        }
         if let Some(flag) = self.later.first() {
             anyhow::bail!("--{flag} is not supported yet by this version of skiff");
         }
@@ -101,6 +107,7 @@ impl clap::Args for OtherFlags {
         ROWS.iter().fold(command, |command, row| {
             let help = match row.fate {
                 Later => format!("{} (not supported yet)", row.help),
+                Never => format!("{} (not supported)", row.help),
                 Silent => row.help.to_owned(),
             };
             let argument = Arg::new(row.long)
@@ -142,6 +149,7 @@ impl clap::FromArgMatches for OtherFlags {
             match row.fate {
                 Silent => {}
                 Later => self.later.push(row.long),
+                Never => self.never.push(row.long),
             }
         }
         Ok(())

@@ -69,6 +69,8 @@ const LOCAL: &[Row] = &[
     row("cpuset-mems", Text, &["CPUSET_MEMS"]),
     row("cwd", Text, &["CWD", "TARGET_CWD"]),
     row("disable-cache", Bool, &["DISABLE_CACHE"]),
+    row("dmtcp-launch", Text, &["DMTCP_LAUNCH"]),
+    row("dmtcp-restart", Text, &["DMTCP_RESTART"]),
     row("dns", Text, &["DNS"]),
     row("docker-host", Text, &["DOCKER_HOST"]),
     row("docker-login", Bool, &["DOCKER_LOGIN"]),

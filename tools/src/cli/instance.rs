@@ -17,6 +17,12 @@ pub struct StartArgs {
     /// Boot the container: its /sbin/init is process 1 (root only)
     #[arg(long)]
     pub boot: bool,
+    /// Not supported: checkpoints with DMTCP
+    #[arg(long, value_name = "string")]
+    pub dmtcp_launch: Option<String>,
+    /// Not supported: checkpoints with DMTCP
+    #[arg(long, value_name = "string")]
+    pub dmtcp_restart: Option<String>,
     /// Write the number of the instance's process 1 to this file
     #[arg(long, value_name = "string")]
     pub pid_file: Option<PathBuf>,

@@ -4,12 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use skiff_fs::format::sif::{Arch, SifError};
-use skiff_fs::image::{Image, ImageError, ImageKind};
+use skiff_fs::image::{Image, ImageError};
 use skiff_fs::remote::Reference;
-use skiff_launcher::LaunchError;
-use skiff_launcher::admission::{self, ContainerKind};
-use skiff_launcher::config::Config;
-use skiff_launcher::host::HostFacts;
 use skiff_launcher::request::{ImageRequest, RootKind};
 
 use crate::cli::Context;
@@ -35,36 +31,6 @@ pub struct Found {
     pub request: ImageRequest,
     /// What is served; a sandbox needs no serving.
     pub served: Option<Served>,
-}
-
-impl Found {
-    /// Whether the administrator lets it be run.
-    ///
-    /// # Errors
-    /// The rule that forbids it.
-    pub fn admit(&self, config: &Config, facts: &HostFacts) -> Result<(), LaunchError> {
-        let (kind, here) = match &self.served {
-            None => (ContainerKind::Sandbox, true),
-            Some(Served::Here(image)) => (
-                match image.kind() {
-                    ImageKind::Sandbox => ContainerKind::Sandbox,
-                    ImageKind::Sif(_) => ContainerKind::Sif,
-                    ImageKind::Squashfs { .. } => ContainerKind::Squashfs,
-                    ImageKind::Ext3 { .. } => ContainerKind::Ext3,
-                },
-                true,
-            ),
-            Some(Served::Elsewhere(_)) => (ContainerKind::Sif, false),
-        };
-        // The path as named may have links; rules are about what they lead to.
-        let limited = !config.limit_paths.is_empty()
-            || !config.limit_groups.is_empty()
-            || !config.limit_owners.is_empty();
-        let file = (here && limited)
-            .then(|| self.request.path.canonicalize().ok())
-            .flatten();
-        admission::check(config, facts, kind, file.as_deref())
-    }
 }
 
 /// Finds the image called `name` and makes sure that programs can be started in it. `remote` and

@@ -37,6 +37,13 @@ fn start_as(
     action: fn(Vec<OsString>) -> Action,
     context: &Context,
 ) -> anyhow::Result<ExitStatus> {
+    let checkpoint = args
+        .dmtcp_launch
+        .as_deref()
+        .or(args.dmtcp_restart.as_deref());
+    if checkpoint.is_some_and(|name| !name.is_empty()) {
+        anyhow::bail!("--dmtcp-launch and --dmtcp-restart are not supported by skiff");
+    }
     let (image, name, rest) = match args.words.as_slice() {
         [image, name, rest @ ..] => (image.as_os_str(), name.to_string_lossy(), rest),
         // The verb's arity says that there are both.
