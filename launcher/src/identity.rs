@@ -11,6 +11,8 @@ pub struct PasswdEdit {
     pub name: String,
     /// User number.
     pub uid: u32,
+    /// The number that the container has for him; its line, where the image has one, is his.
+    pub seen_as: u32,
     /// Primary group.
     pub gid: u32,
     /// Full name and more.
@@ -25,13 +27,17 @@ impl PasswdEdit {
     /// The image's file with the user in it. Where the image knows the number already, only its
     /// home changes: name, group and shell stay the image's (as Apptainer up to 1.4).
     pub fn apply(&self, image: &str) -> String {
+        // Somebody else who is seen as root does not change root's home.
+        if self.seen_as == 0 && self.uid != 0 {
+            return image.to_owned();
+        }
         let mut out = String::with_capacity(image.len() + 128);
         let mut found = false;
         for line in image.lines() {
             let fields: Vec<&str> = line.split(':').collect();
             match fields.as_slice() {
                 [name, password, uid, gid, gecos, _, shell]
-                    if !found && uid.parse() == Ok(self.uid) =>
+                    if !found && uid.parse() == Ok(self.seen_as) =>
                 {
                     found = true;
                     out.push_str(
@@ -52,6 +58,7 @@ impl PasswdEdit {
                 gecos,
                 home,
                 shell,
+                ..
             } = self;
             out.push_str(&format!("{name}:x:{uid}:{gid}:{gecos}:{home}:{shell}\n"));
         }
@@ -130,6 +137,7 @@ mod tests {
         PasswdEdit {
             name: "ann".into(),
             uid: 1001,
+            seen_as: 1001,
             gid: 100,
             gecos: "Ann".into(),
             home: "/home/ann".into(),
@@ -151,6 +159,27 @@ mod tests {
         assert_eq!(
             user().apply("alien:x:1001:55:Al:/ho:/bin/foo\nbroken:1001\n"),
             "alien:x:1001:55:Al:/home/ann:/bin/foo\nbroken:1001\n"
+        );
+    }
+
+    #[test]
+    fn a_user_under_another_number() {
+        let other = PasswdEdit {
+            seen_as: 5,
+            ..user()
+        };
+        assert_eq!(
+            other.apply("games:x:5:60:g:/usr/games:/bin/sh\n"),
+            "games:x:5:60:g:/home/ann:/bin/sh\n"
+        );
+        assert!(other.apply("").starts_with("ann:x:1001:"));
+        let root = PasswdEdit {
+            seen_as: 0,
+            ..user()
+        };
+        assert_eq!(
+            root.apply("root:x:0:0:r:/root:/bin/sh\n"),
+            "root:x:0:0:r:/root:/bin/sh\n"
         );
     }
 

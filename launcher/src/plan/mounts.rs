@@ -440,6 +440,7 @@ fn files(inputs: &Inputs<'_>, list: &mut StepList) {
         let edit = PasswdEdit {
             name: who.user.name.clone(),
             uid: who.uid,
+            seen_as: who.ids.as_ref().map_or(who.uid, |ids| ids.ids().0),
             gid: who.gid,
             gecos: who.user.gecos.clone(),
             home: inputs.home.to_string_lossy().into_owned(),

@@ -1,3 +1,5 @@
+mod identity;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;

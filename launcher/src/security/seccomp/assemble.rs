@@ -261,7 +261,7 @@ pub(super) fn run(
         _ => {
             let index = usize::try_from((offset - ARGUMENTS) / 8).unwrap();
             let (low, high) = halves(arguments[index]);
-            if offset % 8 == 0 { low } else { high }
+            if offset.is_multiple_of(8) { low } else { high }
         }
     };
     let mut counter = 0;
