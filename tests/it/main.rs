@@ -1,5 +1,6 @@
 //! The real binary, driven from outside.
 
+mod binds_random;
 mod care;
 mod concurrency;
 mod config;

@@ -444,7 +444,7 @@ fn memory_is_forgotten() {
                     &image,
                     "sh",
                     "-c",
-                    &format!("{WRITE}; {READ}"),
+                    &format!("({WRITE}); {READ}"),
                 ],
             );
             assert_eq!(outcome.expect_success("writing").stdout_text(), WANTED);

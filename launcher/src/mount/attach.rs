@@ -130,6 +130,7 @@ pub fn assemble(assembly: Assembly<'_>, report: &mut Report<'_>) -> Result<(), L
     }
     let mut builder = Builder {
         root: root.as_fd(),
+        steps: assembly.steps,
         session,
         untouched: assembly.untouched,
         images,
@@ -300,6 +301,7 @@ fn create_host_directory(
 #[derive(Debug)]
 struct Builder<'a> {
     root: BorrowedFd<'a>,
+    steps: &'a [MountStep],
     session: Session,
     untouched: bool,
     /// Attached to the session.
@@ -394,43 +396,10 @@ impl Builder<'_> {
         };
         match (step.missing, &step.source) {
             (MissingDestination::CreateOrFail, _) if self.untouched && self.is_root(step) => {
-                if step.tag == MountTag::Home
-                    && let Some(place) = self.home_place(&step.destination)
-                {
-                    return Ok(Some(place));
-                }
-                report(
-                    Level::Warning,
-                    &format!(
-                        "By using --writable, Apptainer can't create {} destination automatically \
-                         without overlay or underlay",
-                        step.destination.display()
-                    ),
-                );
-                Err(LaunchError::MissingDestination {
-                    source_path: step.source.label(),
-                    destination: step.destination.clone(),
-                })
+                self.in_untouched_root(step, report).map(Some)
             }
             (MissingDestination::CreateOrFail, _) => {
-                // What a bind before this one put there may be writable; the image is not.
-                let created = resolve::find_missing(self.root, &step.destination)
-                    .and_then(|missing| missing.ok_or(error))
-                    .and_then(|missing| {
-                        resolve::create(self.root, &missing, kind_of(step, opened))
-                    });
-                created
-                    .map(Some)
-                    .map_err(|_| LaunchError::MissingDestination {
-                        source_path: step.source.label(),
-                        destination: step.destination.clone(),
-                    })
-            }
-            (MissingDestination::Warn, MountSource::Libraries { .. })
-                if matches!(error, Errno::LOOP | Errno::NOTDIR) =>
-            {
-                skip(step, "the image has a link or a file there", report);
-                Ok(None)
+                self.create(step, kind_of(step, opened), error).map(Some)
             }
             (MissingDestination::Warn, MountSource::File(content)) => {
                 let what = match content {

@@ -113,7 +113,7 @@ pub fn prepare(
     };
     let root = plan
         .is_layered()
-        .then(|| lay_over(wishes, lower, upper, report))
+        .then(|| lay_over(wishes, &lower, upper.as_ref(), report))
         .transpose()?;
     let upper = match &plan.upper {
         Upper::Layer(layer) => Some(layer),
@@ -149,8 +149,8 @@ struct Stack {
 
 fn lay_over(
     wishes: &Wishes<'_>,
-    lower: Vec<Opened>,
-    upper: Option<Opened>,
+    lower: &[Opened],
+    upper: Option<&Opened>,
     report: &mut Report<'_>,
 ) -> Result<OwnedFd, LaunchError> {
     let mut workbench =
@@ -164,8 +164,8 @@ fn lay_over(
 
 fn stack_up(
     wishes: &Wishes<'_>,
-    lower: Vec<Opened>,
-    upper: Option<Opened>,
+    lower: &[Opened],
+    upper: Option<&Opened>,
     workbench: &mut Session,
     report: &mut Report<'_>,
 ) -> Result<OwnedFd, LaunchError> {
@@ -190,7 +190,7 @@ fn stack_up(
         needs_program = needs_program.or_else(|| place::unfit_below(base.as_fd()));
         directories.push(layer_directory(layer, base).map_err(&failed)?);
     }
-    let upper_base = match (&wishes.plan.upper, &upper) {
+    let upper_base = match (&wishes.plan.upper, upper) {
         (Upper::Layer(_), Some(opened)) => {
             Some(attached(workbench, opened.tree.as_fd()).map_err(&failed)?)
         }
