@@ -101,7 +101,7 @@ fn addresses_expire_in_the_middle() {
     );
 }
 
-/// A login in a URL is for that server and no other.
+/// A login in a URL is for that server and no other, and neither it nor a signature is shown.
 #[test]
 fn a_login_in_a_url_stays_with_its_server() {
     require!("credentials and redirects"; Skiff, Apptainer, Fuse, UserNamespaces);
@@ -119,7 +119,7 @@ fn a_login_in_a_url_stays_with_its_server() {
     first
         .faults()
         .add_on(Fault::Redirect(other.url("/b.sif")), When::Always, |_| true);
-    let url = format!("http://reader:hush@{}/a.sif", first.host());
+    let url = format!("http://reader:hush@{}/a.sif?sig=hush", first.host());
     let reader = Reader::start(patient(place.skiff(&["exec", &url])));
     let verdict = judge(&reader.go_on(), &wanted, "sent elsewhere");
     assert!(matches!(verdict, Verdict::Right), "{verdict:?}");
@@ -131,6 +131,23 @@ fn a_login_in_a_url_stays_with_its_server() {
         let found = bytes.windows(4).any(|window| window == b"hush");
         assert!(!found, "the password lies in {}", file.display());
     }
+    let quiet = |args: &[&str], code: i32| {
+        let outcome = patient(place.skiff(args)).run();
+        assert_eq!(outcome.code(), Some(code), "{args:?}: {outcome}");
+        assert!(!outcome.to_string().contains("hush"), "{args:?}: {outcome}");
+    };
+    quiet(&["stats", &url], 0);
+    quiet(&["stats", "--all", "--json"], 0);
+    quiet(&["cache", "list", "-v"], 0);
+    quiet(&["cache", "pin", &url], 0);
+    quiet(&["cache", "pin", &url.replace("a.sif", "b.sif")], 255);
+    first.go();
+    place.wait_for_the_end();
+    std::fs::remove_dir_all(place.cache()).expect("there");
+    quiet(&["exec", &url, "true"], 255);
+    let name = url.replace("http:", "oras:").replace("a.sif", "A");
+    quiet(&["exec", &name, "true"], 255);
+    quiet(&["warm", "--strict", &name], 1);
 }
 
 /// Servers that send around in circles.
