@@ -232,3 +232,26 @@ fn profiles_of_allowed_calls_work() {
     assert_ne!(refused.code(), Some(0), "{refused}");
     assert!(refused.stderr_text().contains("not permitted"), "{refused}");
 }
+
+#[test]
+fn an_image_cannot_have_skiff_executed_inside() {
+    require!("skiff's own program"; Skiff, Apptainer, Fuse, UserNamespaces);
+    let image = images(program::real_apptainer().expect("required")).sif;
+    let folder = Folder::new("ourselves");
+    let script = folder.0.join("script");
+    std::fs::write(&script, "#!/proc/self/exe\n").expect("room");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).expect("ours");
+    let link = folder.0.join("link");
+    std::os::unix::fs::symlink("/proc/self/exe", &link).expect("room");
+    for file in [&script, &link] {
+        for options in [&[][..], &["--fakeroot"], &["-p"]] {
+            let outcome = exec(options, &image, &[file.to_str().expect("text")]).run();
+            assert_eq!(outcome.code(), Some(255), "{outcome}");
+            assert!(
+                outcome.stderr_text().contains("container runtime itself"),
+                "{outcome}"
+            );
+        }
+    }
+}

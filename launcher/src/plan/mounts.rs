@@ -436,6 +436,10 @@ fn files(inputs: &Inputs<'_>, list: &mut StepList) {
             Point::Made(PathKind::File),
         );
     }
+    // Whoever is root of a root that he writes to manages its users himself.
+    if who.uid == 0 && inputs.writing.is_writable() {
+        return;
+    }
     if config.config_passwd {
         let edit = PasswdEdit {
             name: who.user.name.clone(),
