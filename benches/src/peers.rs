@@ -419,19 +419,12 @@ impl Bench {
         };
         let (without, with) = ("skiff, without", "skiff, with --nv");
         for (contender, seconds) in [(without, times.without), (with, times.with)] {
-            let entry = self
-                .report
-                .entry("exec true, driver of 40 libraries", None, contender);
+            let entry = self.report.entry("exec true, GPU driver", None, contender);
             entry.wall.seconds.extend(seconds);
             entry.amount = 1;
         }
-        self.report.compare(
-            "exec true, driver of 40 libraries",
-            None,
-            with,
-            without,
-            Some(1.5),
-        );
+        self.report
+            .compare("exec true, GPU driver", None, with, without, Some(1.5));
         Ok(())
     }
 

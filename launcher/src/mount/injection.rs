@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::resolve;
 use super::tree;
 use super::{HostLibrary, MountFlags};
+use crate::error::errno_reason;
 use crate::gpu::glibc::{self, GlibcVersion};
 use crate::report::{Level, Report};
 
@@ -47,7 +48,11 @@ impl OpenLibraries {
                 Ok(tree) => open.libraries.push((library.name.clone(), tree)),
                 Err(error) => report(
                     Level::Warning,
-                    &format!("Skipping library {}: {error}", library.path.display()),
+                    &format!(
+                        "Skipping library {}: {}",
+                        library.path.display(),
+                        errno_reason(error)
+                    ),
                 ),
             }
         }

@@ -22,10 +22,3 @@ pub struct GpuWish {
     /// `--cdi-dirs`: where they are described; the usual places when empty.
     pub cdi_dirs: Vec<PathBuf>,
 }
-
-impl GpuWish {
-    /// Whether anything is wished for. The configuration may wish for more.
-    pub const fn is_empty(&self) -> bool {
-        !self.nvidia && !self.by_variables && !self.rocm && self.devices.is_empty()
-    }
-}
