@@ -24,7 +24,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::error::LaunchError;
+use crate::error::{LaunchError, reason};
 use crate::report::{Level, Report};
 use crate::request::LaunchRequest;
 use crate::request::limits::Resources;
@@ -122,6 +122,48 @@ pub fn plan(
     }
     let environment = &request.environment.host;
     Some(LimitsPlan::new(resources, environment, systemd, root))
+}
+
+/// Whether a control group is one that [`enter`] has made, or lies in one.
+fn is_ours(group: &str) -> bool {
+    group
+        .split('/')
+        .any(|name| name == cgroupfs::PARENT || name.starts_with("skiff-"))
+}
+
+/// Puts the calling process into the control groups of the process `pid`, as far as they were made
+/// by [`enter`]; where there are none nothing happens. What is started in an instance is limited
+/// with it.
+///
+/// # Errors
+/// The kernel does not let us.
+pub fn join(pid: i32) -> Result<(), LaunchError> {
+    let failed = |reason: String| LaunchError::Setup {
+        step: "couldn't add process to instance cgroup",
+        reason,
+    };
+    let path = format!("/proc/{pid}/cgroup");
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| failed(format!("open {path}: {}", reason(&error))))?;
+    if !text.lines().any(is_ours) {
+        return Ok(());
+    }
+    let machine = cgroupfs::Machine::here().map_err(failed)?;
+    for group in machine.groups(&text, is_ours) {
+        let Err(error) = cgroupfs::add_self(&group) else {
+            continue;
+        };
+        // A session's own group is outside of what its user may rearrange; systemd may.
+        let unit = group.file_name().unwrap_or_default().to_string_lossy();
+        if !unit.ends_with(".scope") {
+            return Err(failed(error));
+        }
+        let root = rustix::process::getuid().is_root();
+        let environment: Vec<_> = std::env::vars_os().collect();
+        let plan = LimitsPlan::new(Resources::default(), &environment, true, root);
+        systemd::attach(&unit, &plan).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Puts the calling process, and what it starts from now on, into a new control group. It must

@@ -348,3 +348,54 @@ fn no_descriptor_of_skiff_is_seen() {
     let outcome = as_user(&["--pid"], &["sh", "-c", script]).run();
     assert_eq!(outcome.stdout_text(), "", "{outcome}");
 }
+
+#[test]
+fn instances_are_limited_as_a_whole() {
+    const WHAT: &str = "limits of instances";
+    require!(WHAT; Root, Skiff, Apptainer, Fuse);
+    let records = std::env::temp_dir().join(format!("limits-instance-{}", std::process::id()));
+    fs::create_dir(&records).expect("fresh");
+    let skiff = |args: &[&str]| {
+        Cmd::new(program::skiff().expect("required").called("skiff"))
+            .cwd("/")
+            .env("PATH", "/usr/bin:/bin")
+            .env("SKIFF_LINGER", "1")
+            .env("APPTAINER_CONFIGDIR", &records)
+            .args(args)
+            .run()
+    };
+    let image = &images(program::real_apptainer().expect("required")).sif;
+    let image = image.display().to_string();
+    let start = ["instance", "start", "--pids-limit", "14", &image, "small"];
+    let started = skiff(&start);
+    if !grouped(WHAT, &started) {
+        fs::remove_dir_all(&records).expect("ours");
+        return;
+    }
+    let started = started.expect_success("instance start");
+    let script = "cat /proc/self/cgroup; \
+                  for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do sleep 3 >/dev/null 2>&1 & done; \
+                  echo all";
+    let more = skiff(&["exec", "instance://small", "sh", "-c", script]);
+    let told = skiff(&["instance", "stats", "--no-stream", "small"]);
+    let stopped = skiff(&["instance", "stop", "small"]);
+    fs::remove_dir_all(&records).expect("ours");
+    assert!(stopped.success(), "{started}\n{stopped}");
+    assert!(more.stderr_text().contains("fork"), "{more}");
+    assert!(!more.stdout_text().contains("all\n"), "{more}");
+    let told_text = told.stdout_text();
+    let line = told_text.lines().nth(1).unwrap_or("");
+    assert!(line.starts_with("small   "), "{told}");
+    let count = line.split_whitespace().last().unwrap_or("");
+    assert!(
+        count
+            .parse()
+            .is_ok_and(|count: u32| (2..=14).contains(&count)),
+        "{told}"
+    );
+    let made = groups(&more.stdout_text());
+    assert!(!made.is_empty(), "{more}");
+    soon("groups of the instance are gone", || {
+        made.iter().all(|group| !group.exists())
+    });
+}

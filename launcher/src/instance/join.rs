@@ -12,6 +12,7 @@ use super::share::Claimed;
 use super::sys;
 use crate::error::{LaunchError, errno_reason, reason};
 use crate::kernel::{self, Fork};
+use crate::limits;
 use crate::plan::LaunchPlan;
 use crate::process::{self, setup, supervise};
 use crate::report::Report;
@@ -57,6 +58,8 @@ fn enter_and_start(
     plan: &LaunchPlan,
     report: &mut Report<'_>,
 ) -> Result<u8, LaunchError> {
+    // Before the namespaces, which show no control group of the host.
+    limits::join(live.record.ppid)?;
     let namespaces = open(live)?;
     let enters_pid = namespaces
         .iter()

@@ -15,7 +15,7 @@ use crate::kernel::{self, Fork};
 use crate::request::limits::Resources;
 
 /// Where groups of root are gathered, below the mounts of each hierarchy.
-const PARENT: &str = "skiff";
+pub(super) const PARENT: &str = "skiff";
 
 /// The control groups of a machine, and where the calling process stands in them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,6 +50,23 @@ impl Machine {
     /// Whether version 2 is all there is.
     pub(super) fn is_unified(&self) -> bool {
         self.two.as_deref() == Some(&self.mounts)
+    }
+
+    /// The directories of those groups in the text of a `/proc/N/cgroup` that `wanted` holds for.
+    pub(super) fn groups(&self, text: &str, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+        text.lines()
+            .filter_map(|line| {
+                let mut fields = line.splitn(3, ':');
+                let (number, names, path) = (fields.next()?, fields.next()?, fields.next()?);
+                let mount = match names {
+                    "" if number == "0" => self.two.clone()?,
+                    names => self
+                        .mounts
+                        .join(names.strip_prefix("name=").unwrap_or(names)),
+                };
+                wanted(path).then(|| below(&mount, path))
+            })
+            .collect()
     }
 
     /// The version 2 group of the calling process, as it is now.
@@ -101,6 +118,11 @@ fn try_write(file: &Path, value: &str) -> io::Result<()> {
         .write(true)
         .open(file)?
         .write_all(value.as_bytes())
+}
+
+/// Moves the calling process into `group`.
+pub(super) fn add_self(group: &Path) -> Result<(), String> {
+    wrote(&group.join("cgroup.procs"), "0")
 }
 
 /// Directories made so far, the innermost last; they go unless the group is entered.
@@ -203,8 +225,14 @@ fn fresh_name() -> String {
     format!("{}-{:x}{:08x}", std::process::id(), now.tv_sec, now.tv_nsec)
 }
 
-/// For root: a group below `skiff` in each hierarchy that is needed; in version 2 in any case,
-/// so that it can be found.
+/// Controllers that tell what a group has used, where they are not needed to limit it.
+const TELLING: [&str; 4] = ["cpu", "memory", "pids", "io"];
+
+/// Their names in version 1.
+const OLD_TELLING: [&str; 4] = ["cpuacct", "memory", "pids", "blkio"];
+
+/// For root: a group below `skiff` in each hierarchy that limits or tells something; in version 2
+/// in any case, so that it can be found.
 pub(super) fn enter_as_root(resources: &Resources, machine: &Machine) -> Result<(), String> {
     let mut made = Made::default();
     let name = fresh_name();
@@ -222,6 +250,14 @@ pub(super) fn enter_as_root(resources: &Resources, machine: &Machine) -> Result<
                 settings.extend(convert::settings(resources, controller, Version::Two)?);
             }
         }
+        for controller in TELLING {
+            if has_word(&two.join("cgroup.controllers"), controller)
+                && enable(two, controller).is_ok()
+            {
+                // Without it only a figure is missing.
+                enable(&parent, controller).ok();
+            }
+        }
         made.group(&group)?;
         apply(&group, &settings)?;
         joined.push(group);
@@ -237,6 +273,20 @@ pub(super) fn enter_as_root(resources: &Resources, machine: &Machine) -> Result<
             &convert::settings(resources, controller, Version::One)?,
         )?;
         joined.push(group);
+    }
+    for controller in OLD_TELLING {
+        let there = joined
+            .iter()
+            .any(|group| group.starts_with(machine.mounts.join(controller)));
+        if !there
+            && machine
+                .mounts
+                .join(controller)
+                .join("cgroup.procs")
+                .exists()
+        {
+            joined.push(old_group(machine, controller, &name, &mut made)?);
+        }
     }
     let rules = convert::device_rules(resources);
     if !rules.is_empty() {
@@ -338,7 +388,7 @@ fn join(groups: &[PathBuf], mut made: Made) -> Result<(), String> {
         .collect();
     leave_a_sweeper(&gone_later)?;
     for group in groups {
-        wrote(&group.join("cgroup.procs"), "0")?;
+        add_self(group)?;
     }
     made.kept = true;
     Ok(())

@@ -21,14 +21,22 @@ pub struct Figures {
     pub block_written: u64,
     /// Processes and threads.
     pub pids: u64,
+    /// Their limit; `None`: none.
+    pub pids_limit: Option<u64>,
 }
 
 /// The figures of the group that the process `pid` is in.
 ///
 /// # Errors
 /// There is no such process, or it is in no group of its own (`NotFound`).
-pub fn of(pid: u32) -> io::Result<Figures> {
+pub fn of(pid: i32) -> io::Result<Figures> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    // What others are in as well says nothing about a container.
+    let text: String = text
+        .lines()
+        .filter(|line| super::is_ours(line))
+        .map(|line| format!("{line}\n"))
+        .collect();
     read(Path::new("/sys/fs/cgroup"), &text)
 }
 
@@ -81,6 +89,7 @@ fn read(mounts: &Path, text: &str) -> io::Result<Figures> {
         &mut figures.pids,
         number(old("pids").as_ref(), "pids.current").or(number(two, "pids.current")),
     );
+    figures.pids_limit = number(old("pids").as_ref(), "pids.max").or(number(two, "pids.max"));
     (figures.block_read, figures.block_written) = two
         .and_then(|group| fs::read_to_string(group.join("io.stat")).ok())
         .filter(|text| !text.is_empty())
@@ -153,6 +162,7 @@ mod tests {
                 block_read: 6,
                 block_written: 7,
                 pids: 3,
+                pids_limit: None,
             }
         );
         assert!(read(folder.path(), "0::/nowhere\n").is_err());

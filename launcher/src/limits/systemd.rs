@@ -50,6 +50,27 @@ pub(super) fn enter(plan: &LimitsPlan, machine: &Machine) -> Result<(), String> 
     cgroupfs::limit(&group, &plan.resources)
 }
 
+/// Has the calling process put into a scope that exists.
+pub(super) fn attach(unit: &str, plan: &LimitsPlan) -> Result<(), String> {
+    let uid = rustix::process::getuid().as_raw();
+    let system = [SYSTEM_BUS.to_owned()];
+    let addresses = if plan.root { &system[..] } else { &plan.buses };
+    let mut body = Encoder::default();
+    body.string(unit);
+    body.string("");
+    body.array(4, |body| body.u32(std::process::id()));
+    connect(addresses, uid)?
+        .call(Call {
+            destination: "org.freedesktop.systemd1",
+            path: "/org/freedesktop/systemd1",
+            interface: "org.freedesktop.systemd1.Manager",
+            member: "AttachProcessesToUnit",
+            signature: "ssau",
+            body: &body.0,
+        })
+        .map_err(|error| format!("systemd did not let us into {unit}: {}", reason(&error)))
+}
+
 fn connect(addresses: &[String], uid: u32) -> Result<Bus, String> {
     let mut last = String::from("its address is not known");
     for address in addresses {
