@@ -56,9 +56,12 @@ pub(super) fn embedded(image: &Image) -> Vec<Layer> {
         return Vec::new();
     };
     let path = image.path();
-    let writable = is_writable_file(path);
     overlay_partitions(sif)
-        .filter_map(|descriptor| partition(descriptor, path, path.as_os_str(), writable))
+        .filter_map(|descriptor| {
+            // Asked only of images that have one.
+            let writable = is_writable_file(path);
+            partition(descriptor, path, path.as_os_str(), writable)
+        })
         .collect()
 }
 
