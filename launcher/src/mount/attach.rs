@@ -401,6 +401,12 @@ impl Builder<'_> {
             (MissingDestination::CreateOrFail, _) => {
                 self.create(step, kind_of(step, opened), error).map(Some)
             }
+            (MissingDestination::Warn, MountSource::Libraries { .. })
+                if matches!(error, Errno::LOOP | Errno::NOTDIR) =>
+            {
+                skip(step, "the image has a link or a file there", report);
+                Ok(None)
+            }
             (MissingDestination::Warn, MountSource::File(content)) => {
                 let what = match content {
                     FileContent::Passwd(_) => "passwd",
