@@ -53,6 +53,7 @@ tables! {
     "limits": apptainer_limits, skiff_limits;
     "identity": apptainer_identity, skiff_identity;
     "inspect": apptainer_inspect, skiff_inspect;
+    "instance": apptainer_instance, skiff_instance;
     "config": apptainer_config, skiff_config;
     "variables": apptainer_variables, skiff_variables;
     "admin": apptainer_admin, skiff_admin;

@@ -10,6 +10,7 @@ mod faults;
 mod gpu;
 mod hostile;
 mod identity;
+mod instance;
 mod limits;
 mod mpi;
 mod outlast;

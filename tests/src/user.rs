@@ -49,6 +49,14 @@ pub fn second() -> Option<User> {
     account(|fields| is_root() && fields.first() == Some(&wanted.as_str()))
 }
 
+/// The machine's root, for tests that run as root.
+///
+/// # Panics
+/// On a machine without one.
+pub fn root() -> User {
+    account(|fields| fields.get(2) == Some(&"0")).expect("every machine has a root")
+}
+
 fn account(wanted: impl Fn(&[&str]) -> bool) -> Option<User> {
     let passwd = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd is readable");
     passwd

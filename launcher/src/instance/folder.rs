@@ -96,7 +96,7 @@ impl Folder {
                 continue;
             };
             match place.read().map(|record| record.judge(&proc, self.owner)) {
-                Some(Verdict::Live(live)) if live.record.name == name => found.push(live),
+                Some(Verdict::Live(live)) if live.record.name == name => found.push(*live),
                 // Only the owner tidies up; and while somebody starts an instance of this name, its
                 // directory may well be empty.
                 Some(Verdict::Stale) | None if self.is_own() && place.try_lock() => {
@@ -140,7 +140,7 @@ impl Folder {
             }
             let verdict = place.read().map(|record| record.judge(&proc, self.owner));
             return match verdict {
-                Some(Verdict::Live(live)) => Ok((place, Some(live))),
+                Some(Verdict::Live(live)) => Ok((place, Some(*live))),
                 Some(Verdict::Foreign | Verdict::Elsewhere) => Err(InstanceError::Exists {
                     name: name.to_owned(),
                 }),
@@ -282,22 +282,15 @@ impl Place {
     /// Waits until nobody else starts or ends an instance of this name; `false` when the directory
     /// was removed meanwhile.
     pub(super) fn lock(&self) -> bool {
-        loop {
-            match rustix::fs::flock(&self.own, FlockOperation::LockExclusive) {
-                Err(Errno::INTR) => {}
-                // Some network file systems have no locks; everything else works there as well.
-                _ => break,
-            }
-        }
+        // Some network file systems have no locks; everything else works there as well.
+        while rustix::fs::flock(&self.own, FlockOperation::LockExclusive) == Err(Errno::INTR) {}
         rustix::fs::fstat(&self.own).is_ok_and(|stat| stat.st_nlink > 0)
     }
 
     /// As [`Place::lock`] without waiting.
     fn try_lock(&self) -> bool {
-        match rustix::fs::flock(&self.own, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => false,
-            _ => true,
-        }
+        let operation = FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::flock(&self.own, operation) != Err(Errno::WOULDBLOCK)
     }
 
     /// Lets others start and end instances of this name.

@@ -134,7 +134,7 @@ pub struct Live {
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// It tells the truth.
-    Live(Live),
+    Live(Box<Live>),
     /// What it tells of is over.
     Stale,
     /// Another program wrote it, and its process runs: to be left alone.
@@ -172,10 +172,10 @@ impl Record {
         let seen = proc.look(self.ppid);
         match (keeper, seen) {
             (Some(keeper), Some(seen)) if seen.uid == uid && seen.start == proof.keeper_start => {
-                Verdict::Live(Live {
+                Verdict::Live(Box::new(Live {
                     record: self,
                     keeper,
-                })
+                }))
             }
             _ => Verdict::Stale,
         }

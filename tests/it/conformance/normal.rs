@@ -65,6 +65,8 @@ const NOISE: &[&str] = &[
     "Cleanup error: while unmounting ",
     "squashfuse_ll not found",
     "underlay of ",
+    "Instance stats will not be available",
+    "Detected Singularity user configuration directory",
 ];
 
 /// Standard error without noise and colours.
