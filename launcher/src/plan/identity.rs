@@ -250,7 +250,7 @@ fn privileges(
         RootCapabilities::No => 0,
     };
     plan.security.capabilities = (base | added) & !dropped;
-    plan.security.no_new_privileges = none || plan.role == Role::Subordinate;
+    plan.security.no_new_privileges = none || plan.role == Role::Subordinate && !is_root;
     plan.security.allow_setuid = wish.allow_setuid && is_root;
 }
 
