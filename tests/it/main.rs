@@ -9,6 +9,7 @@ mod conformance;
 mod crash;
 mod faults;
 mod gpu;
+mod guide;
 mod hostile;
 mod identity;
 mod instance;
