@@ -2,7 +2,7 @@
 //! through a loader's cache that is laid over the machine's in a mount namespace of the test's own.
 //! A real GPU is used by tests/gpu.
 
-mod driver;
+pub(crate) mod driver;
 
 use std::path::Path;
 

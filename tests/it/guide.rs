@@ -10,6 +10,9 @@ use skiff_tests::pty::Terminal;
 use skiff_tests::require;
 use skiff_tests::user::ordinary;
 
+use crate::gpu::driver::Driver;
+use crate::identity::packages::debian;
+
 /// A folder of a user of the cluster, where the images and scripts of the guide are.
 struct Desk {
     folder: PathBuf,
@@ -71,17 +74,13 @@ impl Drop for Desk {
     }
 }
 
-/// A module that finds the GPU's name as PyTorch does: through the driver's library.
+/// A module that finds the GPU as PyTorch does: through the driver's library.
 const TORCH: &str = r#"
 import ctypes
 class cuda:
     @staticmethod
     def get_device_name(number):
-        driver = ctypes.CDLL("libcuda.so.1")
-        assert driver.cuInit(0) == 0
-        name = ctypes.create_string_buffer(100)
-        assert driver.cuDeviceGetName(name, 100, number) == 0
-        return name.value.decode()
+        return "Made-up %d" % ctypes.CDLL("libcuda.so.1").driver_version()
 "#;
 
 /// An image with a `python` and that module, built by real Apptainer.
@@ -211,6 +210,57 @@ fn a_shell_with_a_gpu_ends_with_all_it_started() {
         shell.send(end).expect("typed");
         shell.end().expect("an end");
     }
+}
+
+#[test]
+fn python_finds_the_gpu() {
+    require!("row 12 of the guide"; Root, Skiff, Apptainer, Fuse, UserNamespaces);
+    let desk = Desk::new("gpu");
+    let skiff = program::skiff().expect("required").called("apptainer");
+    let line = "import torch; print('GPU Name: ' + torch.cuda.get_device_name(0))";
+    let image = desk.folder.join("pytorch_2.0.1.sif").display().to_string();
+    let words = ["exec", "--nv", &image, "python", "-c", line];
+    let outcome = Driver::made_up().command(&skiff, &words).run();
+    let outcome = outcome.expect_success("exec --nv");
+    assert_eq!(outcome.stdout_text(), "GPU Name: Made-up 550\n");
+}
+
+/// A folder that is written to: what is installed is there when one comes back.
+#[test]
+fn packages_are_installed_in_a_sandbox() {
+    require!("row 8 of the guide"; Root, Skiff, Apptainer, Fuse, UserNamespaces, Subuids, Apt);
+    let desk = Desk::new("sandbox");
+    let debian = debian();
+    for (from, to) in [("root", "pytorch_2.0.1"), ("given.deb", "given.deb")] {
+        Cmd::new("/bin/cp")
+            .arg("-a")
+            .args([debian.join(from), desk.folder.join(to)])
+            .run()
+            .expect_success("a copy");
+    }
+    let mut shell = desk.terminal("apptainer shell --fakeroot --writable pytorch_2.0.1/");
+    shell.until("Apptainer> ").expect("a prompt");
+    shell
+        .send("id -u; apt-get install -y $PWD/given.deb && echo done $((6*7))\n")
+        .expect("typed");
+    shell.until("\r\n0\r\n").expect("root");
+    shell.until("done 42\r\n").expect("installed");
+    shell.until("Apptainer> ").expect("a prompt");
+    shell.send("given; exit\n").expect("typed");
+    shell.until("\ngiven\r\n").expect("the new program");
+    assert_eq!(shell.end().expect("an end"), 0);
+
+    let mut shell = desk.terminal("apptainer shell --fakeroot --writable pytorch_2.0.1/");
+    shell.until("Apptainer> ").expect("a prompt");
+    shell
+        .send(
+            "given; stat -c %u:%g /usr/share/given/text; rm -rf /var/lib/given /usr/share/given\n",
+        )
+        .expect("typed");
+    shell.until("\ngiven\r\n33:34\r\n").expect("still there");
+    shell.until("Apptainer> ").expect("a prompt");
+    shell.send("exit\n").expect("typed");
+    assert_eq!(shell.end().expect("an end"), 0);
 }
 
 #[test]

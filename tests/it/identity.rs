@@ -1,7 +1,7 @@
 //! Who programs in containers are and what they may do, beyond what conformance compares: sharing,
 //! package managers, what stays closed, and what only root can ask for.
 
-mod packages;
+pub(crate) mod packages;
 
 use std::path::{Path, PathBuf};
 

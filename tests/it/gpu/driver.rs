@@ -8,7 +8,7 @@ use skiff_tests::user::ordinary;
 use skiff_tests::userland::write;
 
 /// Libraries of the driver, without `lib` and `.so.1`; all of them are in the default list.
-pub(super) const DRIVER_LIBRARIES: [&str; 6] = [
+pub(crate) const DRIVER_LIBRARIES: [&str; 6] = [
     "cuda",
     "nvidia-ml",
     "nvidia-ptxjitcompiler",
@@ -24,9 +24,9 @@ const NODES: &str = "null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0 f
 
 /// What the host looks like inside the test's own mount namespace.
 #[derive(Clone, Debug)]
-pub(super) struct Driver {
+pub(crate) struct Driver {
     /// Holds the driver, readable by everybody.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// Loader's cache to lay over the machine's.
     cache: PathBuf,
     /// The administrator's `nvliblist.conf`.
@@ -37,28 +37,28 @@ pub(super) struct Driver {
 
 impl Driver {
     /// A driver with [`DRIVER_LIBRARIES`], a program and a file.
-    pub(super) fn made_up() -> Self {
+    pub(crate) fn made_up() -> Self {
         Self::kept("cache")
     }
 
     /// The same, but for a `libcuda.so.1` that needs GLIBC 2.99.
-    pub(super) fn too_new() -> Self {
+    pub(crate) fn too_new() -> Self {
         Self::kept("cache-new")
     }
 
     /// A host whose loader knows no library.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self::kept("cache-none")
     }
 
     /// The same with this `nvliblist.conf`.
-    pub(super) fn with_list(mut self, list: &str) -> Self {
+    pub(crate) fn with_list(mut self, list: &str) -> Self {
         self.list = Some(list.to_owned());
         self
     }
 
     /// The same on a host whose kernel has the driver and two GPUs.
-    pub(super) fn loaded(mut self) -> Self {
+    pub(crate) fn loaded(mut self) -> Self {
         self.loaded = true;
         self
     }
@@ -75,7 +75,7 @@ impl Driver {
     }
 
     /// `program` on that host, as the ordinary user.
-    pub(super) fn command(&self, program: &Path, words: &[&str]) -> Cmd {
+    pub(crate) fn command(&self, program: &Path, words: &[&str]) -> Cmd {
         let user = ordinary();
         let mut script = format!(
             "set -e\nmount --bind {cache} /etc/ld.so.cache\n\

@@ -40,7 +40,7 @@ echo configured >/var/lib/given/log
 ";
 
 /// A folder with a small Debian in it, and the package.
-fn debian() -> PathBuf {
+pub(crate) fn debian() -> PathBuf {
     let name = format!(
         "debian-{}",
         digest(&[
