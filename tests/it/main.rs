@@ -1,7 +1,7 @@
 //! The real binary, driven from outside.
 
-mod binds_random;
 mod attacks;
+mod binds_random;
 mod care;
 mod concurrency;
 mod config;
