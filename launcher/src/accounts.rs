@@ -1,17 +1,16 @@
 //! Names of users and groups in the host's databases.
 
-mod sys;
-
-use std::ffi::CString;
+use crate::kernel;
 
 /// The number of the user called `name`, and its group.
 pub fn user(name: &str) -> Option<(u32, u32)> {
-    sys::user(&CString::new(name).ok()?)
+    let (uid, record) = kernel::passwd_entry(name)?;
+    Some((uid, record.gid))
 }
 
 /// The number of the group called `name`.
 pub fn group(name: &str) -> Option<u32> {
-    sys::group(&CString::new(name).ok()?)
+    kernel::group_id(name)
 }
 
 #[cfg(test)]

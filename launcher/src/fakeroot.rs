@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::{GroupRecord, HostFacts, UserRecord};
 use crate::idmap::{self, IdMap, subid};
 use crate::kernel::{self, Fork};
+use crate::programs;
 use crate::request::identity::FakerootWish;
 
 /// Directory of the container in which the command's files appear.
@@ -119,7 +120,7 @@ fn subordinate(facts: &HostFacts) -> Result<IdMap, String> {
     // Root writes maps himself.
     if facts.uid != 0 {
         for helper in ["newuidmap", "newgidmap"] {
-            if idmap::find_helper(helper).is_none() {
+            if programs::find(helper).is_none() {
                 return Err(format!("{helper} was not found in PATH"));
             }
         }
@@ -160,7 +161,7 @@ fn can_make_user_namespaces() -> bool {
 fn find_command() -> Option<FakerootCommand> {
     ["fakeroot-sysv", "fakeroot"]
         .into_iter()
-        .filter_map(idmap::find_helper)
+        .filter_map(programs::find)
         .find_map(|script| {
             let script = std::fs::canonicalize(script).ok()?;
             let text = std::fs::read(&script).ok()?;
@@ -178,7 +179,7 @@ fn find_command() -> Option<FakerootCommand> {
             Some(FakerootCommand {
                 daemon: real(&daemon)?,
                 library: real(&library)?,
-                getopt: idmap::find_helper("getopt").and_then(|file| real(&file)),
+                getopt: programs::find("getopt").and_then(|file| real(&file)),
                 script,
             })
         })

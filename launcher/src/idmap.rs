@@ -10,7 +10,6 @@ pub mod subid;
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::pipe::PipeFlags;
@@ -20,6 +19,7 @@ use serde::Serialize;
 
 use crate::error::{LaunchError, reason};
 use crate::kernel::{self, Fork};
+use crate::programs;
 
 /// A run of ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -218,10 +218,11 @@ fn assign(map: &IdMap, target: Pid) -> Result<(), String> {
         if rustix::process::geteuid().is_root() && std::fs::write(path, lines(ranges)).is_ok() {
             continue;
         }
-        let program = find_helper(helper).ok_or_else(|| {
+        let program = programs::find(helper).ok_or_else(|| {
             format!("{helper} was not found; it is part of the package uidmap or shadow-utils")
         })?;
         let output = Command::new(program)
+            .env_clear()
             .arg(target.as_raw_nonzero().to_string())
             .args(ranges.iter().flat_map(|range| {
                 [range.inside, range.outside, range.count].map(|number| number.to_string())
@@ -234,17 +235,6 @@ fn assign(map: &IdMap, target: Pid) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Where newuidmap or newgidmap is.
-pub fn find_helper(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"];
-    std::env::split_paths(&path)
-        .filter(|folder| folder.is_absolute())
-        .chain(usual.map(PathBuf::from))
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file())
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod mount;
 pub mod plan;
 pub mod process;
+pub mod programs;
 pub mod report;
 pub mod request;
 pub mod rootfs;

@@ -225,21 +225,15 @@ pub fn passwd_entry(name: &str) -> Option<(u32, PasswdRecord)> {
     })
 }
 
-/// The group database's name for `gid`.
-pub fn group_name(gid: u32) -> Option<Vec<u8>> {
+/// Asks the group database with `look_up`, which is getgrgid_r or getgrnam_r without its first
+/// argument.
+fn group_with(
+    look_up: impl Fn(*mut libc::group, &mut [c_char], *mut *mut libc::group) -> c_int,
+) -> Option<(u32, Vec<u8>)> {
     with_buffer(|buffer| {
         let mut entry = MaybeUninit::<libc::group>::uninit();
         let mut found = ptr::null_mut();
-        // SAFETY: all pointers are valid for the call and the buffer's length is its own.
-        let result = unsafe {
-            libc::getgrgid_r(
-                gid,
-                entry.as_mut_ptr(),
-                buffer.as_mut_ptr(),
-                buffer.len(),
-                &raw mut found,
-            )
-        };
+        let result = look_up(entry.as_mut_ptr(), buffer, &raw mut found);
         if result != 0 {
             return Err(result);
         }
@@ -248,8 +242,28 @@ pub fn group_name(gid: u32) -> Option<Vec<u8>> {
         }
         // SAFETY: a non-null result means that the entry was filled in.
         let entry = unsafe { entry.assume_init() };
-        Ok(Some(bytes(entry.gr_name)))
+        Ok(Some((entry.gr_gid, bytes(entry.gr_name))))
     })
+}
+
+/// The group database's name for `gid`.
+pub fn group_name(gid: u32) -> Option<Vec<u8>> {
+    group_with(|entry, buffer, found| {
+        // SAFETY: all pointers are valid for the call and the buffer's length is its own.
+        unsafe { libc::getgrgid_r(gid, entry, buffer.as_mut_ptr(), buffer.len(), found) }
+    })
+    .map(|(_, name)| name)
+}
+
+/// The group database's number for the group called `name`.
+pub fn group_id(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    group_with(|entry, buffer, found| {
+        let (size, buffer) = (buffer.len(), buffer.as_mut_ptr());
+        // SAFETY: all pointers are valid for the call and the buffer's length is its own.
+        unsafe { libc::getgrnam_r(name.as_ptr(), entry, buffer, size, found) }
+    })
+    .map(|(gid, _)| gid)
 }
 
 /// Signals that a supervising process leaves alone: those of its own mistakes, those that cannot

@@ -95,7 +95,6 @@ pub fn prepare(
     let mut opener = layer::Opener {
         provider,
         flushing: flushing.as_fd(),
-        trusts_path: !rustix::process::geteuid().is_root(),
     };
     let images = plan
         .images

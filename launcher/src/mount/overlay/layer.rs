@@ -27,8 +27,6 @@ pub(super) struct Opener<'a, 'b> {
     pub(super) provider: Option<&'a mut (dyn RootfsProvider + 'b)>,
     /// Held by programs until what they wrote is on disk.
     pub(super) flushing: BorrowedFd<'a>,
-    /// Programs may come from `$PATH`.
-    pub(super) trusts_path: bool,
 }
 
 impl Opener<'_, '_> {
@@ -42,15 +40,12 @@ impl Opener<'_, '_> {
             LayerContent::Ext3 { offset, size } => {
                 let file = open_file(layer)?;
                 lock(layer, file.as_fd(), offset, size)?;
-                program::ext3(
-                    &program::Ext3 {
-                        file: file.as_fd(),
-                        offset,
-                        writable: layer.writable,
-                        flushing: layer.writable.then_some(self.flushing),
-                    },
-                    self.trusts_path,
-                )?
+                program::ext3(&program::Ext3 {
+                    file: file.as_fd(),
+                    offset,
+                    writable: layer.writable,
+                    flushing: layer.writable.then_some(self.flushing),
+                })?
             }
             LayerContent::Squashfs { offset, size } => {
                 let file = open_file(layer)?;

@@ -29,9 +29,7 @@ use crate::holder::protocol::{self, Message};
 use crate::kernel::{self, Fork};
 use crate::mount::session::tree_of;
 use crate::mount::{resolve, tree};
-
-/// Where programs are, whoever asks.
-const KNOWN_PLACES: [&str; 5] = ["/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin", "/sbin"];
+use crate::programs;
 
 /// Directories that nothing in the programs' lives needs, for the nurse to work on.
 const WORKPLACES: [&str; 4] = ["/sys", "/mnt", "/media", "/srv"];
@@ -67,9 +65,9 @@ pub(super) struct Ext3<'a> {
 ///
 /// # Errors
 /// It is not installed, or does not like the image.
-pub(super) fn ext3(image: &Ext3<'_>, trusts_path: bool) -> Result<OwnedFd, OverlayError> {
+pub(super) fn ext3(image: &Ext3<'_>) -> Result<OwnedFd, OverlayError> {
     let name = "fuse2fs";
-    let path = find(name, trusts_path).ok_or(OverlayError::NoProgram {
+    let path = programs::find(name).ok_or(OverlayError::NoProgram {
         name,
         package: "fuse2fs",
     })?;
@@ -102,8 +100,7 @@ pub(super) fn ext3(image: &Ext3<'_>, trusts_path: bool) -> Result<OwnedFd, Overl
 /// It is not installed, or does not like the layers.
 pub(super) fn overlay(stack: &Stack) -> Result<OwnedFd, OverlayError> {
     let name = "fuse-overlayfs";
-    let trusts_path = !rustix::process::geteuid().is_root();
-    let path = find(name, trusts_path).ok_or(OverlayError::NoProgram {
+    let path = programs::find(name).ok_or(OverlayError::NoProgram {
         name,
         package: "fuse-overlayfs",
     })?;
@@ -139,22 +136,6 @@ pub(super) fn overlay(stack: &Stack) -> Result<OwnedFd, OverlayError> {
         trees,
         inherited: Vec::new(),
     })
-}
-
-/// Looks for a program: where the system has its own, then, for ordinary users, in their `$PATH`.
-fn find(name: &str, trusts_path: bool) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").filter(|_| trusts_path);
-    let own: Vec<PathBuf> = path
-        .iter()
-        .flat_map(std::env::split_paths)
-        .filter(|place| place.is_absolute())
-        .collect();
-    KNOWN_PLACES
-        .iter()
-        .map(PathBuf::from)
-        .chain(own)
-        .map(|place| place.join(name))
-        .find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
 }
 
 /// A program that mounts.

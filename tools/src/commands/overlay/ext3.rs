@@ -10,11 +10,10 @@ use std::process::{Command, Stdio};
 use anyhow::Context as _;
 use rustix::fs::{CWD, FallocateFlags, RenameFlags, SeekFrom};
 
+use skiff_launcher::programs;
+
 use super::private;
 use crate::text::os_error;
-
-/// Where mkfs.ext3 and debugfs are.
-const PLACES: [&str; 5] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"];
 
 /// Bytes copied at a time.
 const STEP: usize = 1 << 20;
@@ -255,20 +254,16 @@ fn give_to_root(mut debugfs: Command, image: &Path, directories: &[PathBuf]) -> 
 }
 
 fn find(name: &str) -> anyhow::Result<PathBuf> {
-    PLACES
-        .iter()
-        .map(|place| Path::new(place).join(name))
-        .find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
-        .with_context(|| {
-            format!("{name} was not found, which makes ext3 file systems: install e2fsprogs")
-        })
+    programs::find(name).with_context(|| {
+        format!("{name} was not found, which makes ext3 file systems: install e2fsprogs")
+    })
 }
 
 /// Runs a program of e2fsprogs with nothing of the caller's environment.
 fn run(command: &mut Command, name: &str) -> anyhow::Result<()> {
     let output = command
         .env_clear()
-        .env("PATH", PLACES.join(":"))
+        .env("PATH", programs::PLACES.join(":"))
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .output()
