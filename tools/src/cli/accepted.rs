@@ -78,15 +78,9 @@ const ROWS: &[Row] = &[
 pub struct OtherFlags {
     later: Vec<&'static str>,
     never: Vec<&'static str>,
-    given: Vec<&'static str>,
 }
 
 impl OtherFlags {
-    /// Whether the flag was given (and, for a switch, is on).
-    pub fn is_given(&self, long: &str) -> bool {
-        self.given.contains(&long)
-    }
-
     /// Fails when a flag was given that cannot be honoured.
     ///
     /// # Errors
@@ -145,7 +139,6 @@ impl clap::FromArgMatches for OtherFlags {
             if !has_effect(matches, row) {
                 continue;
             }
-            self.given.push(row.long);
             match row.fate {
                 Silent => {}
                 Later => self.later.push(row.long),

@@ -36,7 +36,7 @@ pub fn build(
     served: Option<&Served>,
 ) -> anyhow::Result<LaunchRequest> {
     let options = &preset(wish.options);
-    if options.others.is_given("nohttps") {
+    if options.remote.nohttps {
         output::warning("Flag --nohttps has been deprecated, use --no-https");
     }
     let limits = limits::build(&options.limits)?;
