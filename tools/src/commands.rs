@@ -25,10 +25,9 @@ pub mod warm;
 
 use crate::cli::action::{ProgramArgs, RunArgs, ShellArgs};
 use crate::cli::admin::WordArgs;
-use crate::cli::cache::{CleanArgs, DuArgs, GcArgs, ImagesArgs, ListArgs, StatsArgs};
-use crate::cli::image::{InspectArgs, RunHelpArgs, SifArgs};
-use crate::cli::registry::{LoginArgs, LogoutArgs, RemoteLoginArgs};
-use crate::cli::verb::{Arity, Run, Verb, call};
+use crate::cli::cache::StatsArgs;
+use crate::cli::image::{InspectArgs, RunHelpArgs};
+use crate::cli::verb::{Arity, Verb, call};
 use crate::cli::warm::WarmArgs;
 use clap::Args;
 
@@ -75,7 +74,7 @@ What was fetched of images that are elsewhere is kept on a disk of this node, in
 $SKIFF_CACHE_DIR, $APPTAINER_CACHEDIR/skiff or, without these, skiff-cache-<uid>
 in $TMPDIR, /local, /scratch/local, /var/tmp or /tmp.",
         augment: WordArgs::augment_args,
-        children: CACHE_VERBS,
+        children: cache::verbs::VERBS,
         needs_child: true,
         ..EMPTY
     },
@@ -210,7 +209,7 @@ The overlay command allows management of EXT3 writable overlay images.",
         about: "Manage authentication to OCI/Docker registries",
         usage: "[subcommand options...]",
         augment: WordArgs::augment_args,
-        children: REGISTRY_VERBS,
+        children: registry::verbs::VERBS,
         ..EMPTY
     },
     Verb {
@@ -219,7 +218,7 @@ The overlay command allows management of EXT3 writable overlay images.",
         usage: "[subcommand options...]",
         hidden: true,
         augment: WordArgs::augment_args,
-        children: REMOTE_VERBS,
+        children: registry::verbs::OLD_VERBS,
         ..EMPTY
     },
     Verb {
@@ -259,7 +258,7 @@ The overlay command allows management of EXT3 writable overlay images.",
         name: "sif",
         about: "Look into Singularity Image Format (SIF) files",
         augment: WordArgs::augment_args,
-        children: SIF_VERBS,
+        children: sif::verbs::VERBS,
         ..EMPTY
     },
     Verb {
@@ -322,241 +321,6 @@ job step, and what the cache has of the image.",
         arity: Arity::AtLeast(1),
         augment: WarmArgs::augment_args,
         run: |matches, context| call(matches, context, warm::run),
-        ..EMPTY
-    },
-];
-
-const fn sif_verb(
-    name: &'static str,
-    about: &'static str,
-    usage: &'static str,
-    words: usize,
-    run: Run,
-) -> Verb {
-    Verb {
-        name,
-        about,
-        usage,
-        arity: Arity::Exactly(words),
-        augment: SifArgs::augment_args,
-        run,
-        ..EMPTY
-    }
-}
-
-/// `sif …`
-const SIF_VERBS: &[Verb] = &[
-    sif_verb(
-        "add",
-        "Add data object",
-        "<sif_path> <object_path>",
-        2,
-        |matches, context| call(matches, context, sif::later),
-    ),
-    sif_verb(
-        "del",
-        "Delete data object",
-        "<id> <sif_path>",
-        2,
-        |matches, context| call(matches, context, sif::later),
-    ),
-    sif_verb(
-        "dump",
-        "Dump data object",
-        "<id> <sif_path>",
-        2,
-        |matches, context| call(matches, context, sif::dump),
-    ),
-    sif_verb(
-        "header",
-        "Display global header",
-        "<sif_path>",
-        1,
-        |matches, context| call(matches, context, sif::header),
-    ),
-    sif_verb(
-        "info",
-        "Display data object info",
-        "<id> <sif_path>",
-        2,
-        |matches, context| call(matches, context, sif::info),
-    ),
-    sif_verb(
-        "list",
-        "List data objects",
-        "<sif_path>",
-        1,
-        |matches, context| call(matches, context, sif::list),
-    ),
-    sif_verb(
-        "new",
-        "Create SIF image",
-        "<sif_path>",
-        1,
-        |matches, context| call(matches, context, sif::later),
-    ),
-    sif_verb(
-        "setprim",
-        "Set primary system partition",
-        "<id> <sif_path>",
-        2,
-        |matches, context| call(matches, context, sif::later),
-    ),
-];
-
-/// `cache …`
-const CACHE_VERBS: &[Verb] = &[
-    Verb {
-        name: "clean",
-        about: "Clean the local cache",
-        settings: true,
-        usage: "[clean options...]",
-        description: "Removes what is cached of images, except pinned ones.",
-        examples: &[
-            "cache clean --days 30",
-            "cache clean --type=net,oras --force",
-        ],
-        augment: CleanArgs::augment_args,
-        run: |matches, context| call(matches, context, cache::clean::clean),
-        ..EMPTY
-    },
-    Verb {
-        name: "du",
-        about: "Show how much the cache takes and may take",
-        settings: true,
-        usage: "[du options...]",
-        arity: Arity::Exactly(0),
-        augment: DuArgs::augment_args,
-        run: |matches, context| call(matches, context, cache::usage::du),
-        ..EMPTY
-    },
-    Verb {
-        name: "gc",
-        about: "Remove what was not used for the longest time",
-        settings: true,
-        usage: "[gc options...]",
-        description: "\
-Until quota and free space are kept ($SKIFF_CACHE_QUOTA, $SKIFF_CACHE_KEEP_FREE),
-or the cache takes no more than --down-to says.",
-        examples: &["cache gc --down-to 10G"],
-        arity: Arity::Exactly(0),
-        augment: GcArgs::augment_args,
-        run: |matches, context| call(matches, context, cache::usage::gc),
-        ..EMPTY
-    },
-    Verb {
-        name: "list",
-        about: "List the local cache",
-        settings: true,
-        usage: "[list options...]",
-        examples: &["cache list --verbose", "cache list --type=net,oras --json"],
-        augment: ListArgs::augment_args,
-        run: |matches, context| call(matches, context, cache::list::list),
-        ..EMPTY
-    },
-    images_verb(
-        "pin",
-        "Keep images in the cache until they are unpinned",
-        "<image> [image...]",
-        Arity::AtLeast(1),
-        |matches, context| call(matches, context, cache::care::pin),
-    ),
-    images_verb(
-        "unpin",
-        "Let images be removed from the cache again",
-        "<image> [image...]",
-        Arity::AtLeast(1),
-        |matches, context| call(matches, context, cache::care::unpin),
-    ),
-    images_verb(
-        "verify",
-        "Read all that is cached, drop what is damaged, compare digests",
-        "[image...]",
-        Arity::Any,
-        |matches, context| call(matches, context, cache::care::verify),
-    ),
-];
-
-const fn images_verb(
-    name: &'static str,
-    about: &'static str,
-    usage: &'static str,
-    arity: Arity,
-    run: Run,
-) -> Verb {
-    Verb {
-        name,
-        about,
-        usage,
-        description: "\
-An image is named by its URL or path, or by the start of its name or digest as
-`cache list --verbose` and `--json` show them.",
-        arity,
-        augment: ImagesArgs::augment_args,
-        settings: true,
-        run,
-        ..EMPTY
-    }
-}
-
-/// `registry …`
-const REGISTRY_VERBS: &[Verb] = &[
-    Verb {
-        name: "list",
-        about: "List all OCI credentials that are configured",
-        settings: true,
-        arity: Arity::Exactly(0),
-        augment: LogoutArgs::augment_args,
-        run: |matches, context| call(matches, context, registry::list),
-        ..EMPTY
-    },
-    Verb {
-        name: "login",
-        about: "Login to an OCI/Docker registry",
-        settings: true,
-        usage: "[login options...] <registry_uri>",
-        examples: &[
-            "registry login --username foo docker://docker.io",
-            "registry login --username foo oras://myregistry.example.com",
-        ],
-        arity: Arity::Exactly(1),
-        augment: LoginArgs::augment_args,
-        run: |matches, context| call(matches, context, registry::login),
-        ..EMPTY
-    },
-    Verb {
-        name: "logout",
-        about: "Logout from an OCI/Docker registry",
-        settings: true,
-        usage: "<registry_uri>",
-        examples: &["registry logout docker://docker.io"],
-        arity: Arity::Between(0, 1),
-        augment: LogoutArgs::augment_args,
-        run: |matches, context| call(matches, context, registry::logout),
-        ..EMPTY
-    },
-];
-
-/// `remote …`, as far as registries are concerned.
-const REMOTE_VERBS: &[Verb] = &[
-    Verb {
-        name: "login",
-        about: "Login to an OCI/Docker registry",
-        settings: true,
-        usage: "[login options...] <registry_uri>",
-        arity: Arity::Between(0, 1),
-        augment: RemoteLoginArgs::augment_args,
-        run: |matches, context| call(matches, context, registry::remote_login),
-        ..EMPTY
-    },
-    Verb {
-        name: "logout",
-        about: "Logout from an OCI/Docker registry",
-        settings: true,
-        usage: "<registry_uri>",
-        arity: Arity::Between(0, 1),
-        augment: WordArgs::augment_args,
-        run: |matches, context| call(matches, context, registry::remote_logout),
         ..EMPTY
     },
 ];

@@ -9,6 +9,7 @@ pub mod care;
 pub mod clean;
 pub mod list;
 pub mod usage;
+pub(super) mod verbs;
 
 mod kinds;
 pub(super) mod names;

@@ -1,5 +1,7 @@
 //! `registry login`, `logout` and `list`, and their old names under `remote`.
 
+pub(super) mod verbs;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read};
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 mod columns;
 mod show;
+pub(super) mod verbs;
 
 use std::ffi::OsString;
 use std::fs::File;

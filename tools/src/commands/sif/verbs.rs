@@ -1,0 +1,85 @@
+//! The verbs below `sif`.
+
+use clap::Args;
+
+use super::super::EMPTY;
+use crate::cli::image::SifArgs;
+use crate::cli::verb::{Arity, Run, Verb, call};
+
+const fn sif_verb(
+    name: &'static str,
+    about: &'static str,
+    usage: &'static str,
+    words: usize,
+    run: Run,
+) -> Verb {
+    Verb {
+        name,
+        about,
+        usage,
+        arity: Arity::Exactly(words),
+        augment: SifArgs::augment_args,
+        run,
+        ..EMPTY
+    }
+}
+
+/// In alphabetical order.
+pub(crate) const VERBS: &[Verb] = &[
+    sif_verb(
+        "add",
+        "Add data object",
+        "<sif_path> <object_path>",
+        2,
+        |matches, context| call(matches, context, super::later),
+    ),
+    sif_verb(
+        "del",
+        "Delete data object",
+        "<id> <sif_path>",
+        2,
+        |matches, context| call(matches, context, super::later),
+    ),
+    sif_verb(
+        "dump",
+        "Dump data object",
+        "<id> <sif_path>",
+        2,
+        |matches, context| call(matches, context, super::dump),
+    ),
+    sif_verb(
+        "header",
+        "Display global header",
+        "<sif_path>",
+        1,
+        |matches, context| call(matches, context, super::header),
+    ),
+    sif_verb(
+        "info",
+        "Display data object info",
+        "<id> <sif_path>",
+        2,
+        |matches, context| call(matches, context, super::info),
+    ),
+    sif_verb(
+        "list",
+        "List data objects",
+        "<sif_path>",
+        1,
+        |matches, context| call(matches, context, super::list),
+    ),
+    sif_verb(
+        "new",
+        "Create SIF image",
+        "<sif_path>",
+        1,
+        |matches, context| call(matches, context, super::later),
+    ),
+    sif_verb(
+        "setprim",
+        "Set primary system partition",
+        "<id> <sif_path>",
+        2,
+        |matches, context| call(matches, context, super::later),
+    ),
+];
