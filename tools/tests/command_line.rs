@@ -244,14 +244,18 @@ fn flags_end_at_the_first_word() {
 fn features_to_come_are_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let image = folder.path().to_str().expect("text");
-    for flag in ["--nv", "--unsquash", "--writable-tmpfs"] {
-        check(
-            &["exec", flag, image, "true"],
-            255,
-            "",
-            &format!("FATAL:   {flag} is not supported yet by this version of skiff\n"),
-        );
-    }
+    check(
+        &["exec", "--passphrase", image, "true"],
+        255,
+        "",
+        "FATAL:   --passphrase is not supported yet by this version of skiff\n",
+    );
+    check(
+        &["exec", "--fusemount", "container:x /mnt", image, "true"],
+        255,
+        "",
+        "FATAL:   --fusemount is not supported by skiff\n",
+    );
     check(
         &["exec", "docker://alpine", "true"],
         255,

@@ -23,15 +23,17 @@ pub(super) fn align(rows: &[(String, String)], padding: usize) -> String {
     text
 }
 
-/// A number of bytes in the largest unit that leaves a whole number, rest cut off.
+/// A number of bytes in the largest unit of which there is one, rounded to a whole number.
 pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut number = bytes;
+    let mut scale = 1;
     let mut unit = 0;
-    while number >= 1024 && unit + 1 < UNITS.len() {
-        number >>= 10;
+    while bytes / scale >= 1024 && unit + 1 < UNITS.len() {
+        scale <<= 10;
         unit += 1;
     }
+    let rest = bytes % scale;
+    let number = bytes / scale + u64::from(rest >= scale.div_ceil(2) && rest > 0);
     format!("{number} {}", UNITS[unit])
 }
 
@@ -98,11 +100,20 @@ mod tests {
     fn sizes() {
         for (bytes, expected) in [
             (0, "0 B"),
+            (1, "1 B"),
             (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (1535, "1 KiB"),
+            (1536, "2 KiB"),
+            (2560, "3 KiB"),
             (28080, "27 KiB"),
+            (1_048_063, "1023 KiB"),
+            (1_048_064, "1024 KiB"),
+            (1_572_863, "1 MiB"),
             (2_290_256, "2 MiB"),
+            (33_444_432, "32 MiB"),
             (6 << 30, "6 GiB"),
-            (u64::MAX, "16777215 TiB"),
+            (u64::MAX, "16777216 TiB"),
         ] {
             assert_eq!(size(bytes), expected);
         }
