@@ -22,6 +22,10 @@ const MAX_PAUSE: Duration = Duration::from_millis(100);
 /// After so many in a row that did not start, the next one only says so to everybody.
 const MAX_FAILED_STARTS: u32 = 10;
 
+/// So it is after so many in a row that were killed before [`SHORT_LIFE_OF_ITS_OWN`] was over: somebody
+/// who kills servers stops some time, a kernel that is short of memory does not.
+const MAX_KILLED: u32 = 200;
+
 /// How a server is started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Start {
@@ -38,6 +42,7 @@ pub struct Start {
 pub(crate) struct Restarts {
     pause: Duration,
     failed: u32,
+    killed: u32,
     /// The last one was there to say that there is no hope.
     was_hopeless: bool,
 }
@@ -53,20 +58,23 @@ impl Restarts {
 
     fn judge(&mut self, life: Duration, killed: bool) -> Start {
         let short = life < SHORT_LIFE;
-        let failed = short || (!killed && life < SHORT_LIFE_OF_ITS_OWN);
-        if std::mem::take(&mut self.was_hopeless) {
-            // One in earnest, and if that fails there is no hope again.
-            self.pause = Duration::ZERO;
-        } else {
-            self.pause = match short {
-                true => (self.pause * 2).clamp(Duration::from_millis(1), MAX_PAUSE),
-                false => Duration::ZERO,
-            };
-            self.failed = match failed {
+        let early = life < SHORT_LIFE_OF_ITS_OWN;
+        // Also after one that was only to say that there is no hope: it may die as fast as the others.
+        self.pause = match short {
+            true => (self.pause * 2).clamp(Duration::from_millis(1), MAX_PAUSE),
+            false => Duration::ZERO,
+        };
+        // After such a one comes one in earnest, and if that fails there is no hope again.
+        if !std::mem::take(&mut self.was_hopeless) {
+            self.failed = match short || (early && !killed) {
                 true => self.failed.saturating_add(1),
                 false => 0,
             };
-            self.was_hopeless = self.failed >= MAX_FAILED_STARTS;
+            self.killed = match early && killed {
+                true => self.killed.saturating_add(1),
+                false => 0,
+            };
+            self.was_hopeless = self.failed >= MAX_FAILED_STARTS || self.killed >= MAX_KILLED;
         }
         Start {
             restarted: true,
@@ -160,16 +168,31 @@ mod tests {
     }
 
     #[test]
-    fn those_that_somebody_kills_are_started_again_for_ever() {
+    fn those_that_somebody_kills_are_started_again_for_long() {
         let mut restarts = Restarts::default();
-        for _ in 0..1000 {
+        for _ in 1..MAX_KILLED {
             let start = restarts.judge(SOON, true);
             assert!(start.restarted && !start.hopeless);
             assert_eq!(restarts.pause, Duration::ZERO);
         }
-        for _ in 0..8 {
+        assert!(restarts.judge(SOON, true).hopeless, "for ever");
+        assert!(!restarts.judge(LATE, false).hopeless);
+        assert!(!restarts.judge(LATE, true).hopeless);
+        assert!(!restarts.judge(SOON, true).hopeless);
+    }
+
+    #[test]
+    fn what_dies_at_once_is_waited_for_with_or_without_hope() {
+        let mut restarts = Restarts::default();
+        let mut pauses = Vec::new();
+        for _ in 0..4 * MAX_FAILED_STARTS {
             restarts.judge(AT_ONCE, true);
+            pauses.push(restarts.pause);
         }
-        assert_eq!(restarts.pause, MAX_PAUSE);
+        assert!(pauses.is_sorted(), "{pauses:?}");
+        assert_eq!(pauses.first(), Some(&Duration::from_millis(1)));
+        assert!(pauses.iter().skip(8).all(|pause| *pause == MAX_PAUSE));
+        restarts.judge(LATE, false);
+        assert_eq!(restarts.pause, Duration::ZERO);
     }
 }
