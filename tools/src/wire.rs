@@ -25,7 +25,7 @@ use skiff_fs::source::{CachedSource, Window, placement};
 use skiff_fs::tree::TreeError;
 use skiff_fs::view::Point;
 use skiff_launcher::holder::client::{self, Target};
-use skiff_launcher::holder::control::{self, ServerControl, Stream};
+use skiff_launcher::holder::control::{self, Refused, ServerControl, Stream};
 use skiff_launcher::holder::keeper::{Backend, ServerStart};
 use skiff_launcher::holder::key::HolderKey;
 use skiff_launcher::holder::supervise::Start;
@@ -385,7 +385,8 @@ impl FuseBackend {
             Ok(opened) => opened,
             // Nobody depends on this server yet: whoever asked is told, and may ask again.
             Err(error) if views.is_empty() => {
-                control::refuse(&control, &error.to_string(), &mut |_| {});
+                let reason = error.to_string();
+                while control::refuse(&control, &reason, &mut |_| {}) == Refused::Heard {}
                 return Err(error);
             }
             Err(error) => {

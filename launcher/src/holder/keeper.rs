@@ -317,8 +317,10 @@ impl Keeper<'_> {
         }
         self.streams.push(stream);
         if let Some(server) = self.server.as_ref().filter(|_| self.backend.speaks()) {
-            // A server that is dead has a successor, which gets the whole list.
-            let _dead = protocol::send(server.control.as_fd(), &Message::Stderr { stream }, &[]);
+            // A server that is dead has a successor, which gets the whole list. One that is still
+            // opening its image reads nothing: launches are not to wait for it with this.
+            let _dead_or_behind =
+                protocol::send_at_once(server.control.as_fd(), &Message::Stderr { stream });
         }
     }
 

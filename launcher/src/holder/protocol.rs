@@ -110,6 +110,20 @@ pub(crate) fn send(
     message: &Message,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
+    send_with(socket, message, descriptors, SendFlags::empty())
+}
+
+/// Sends `message` unless its receiver is so far behind that there is no room for it.
+pub(crate) fn send_at_once(socket: BorrowedFd<'_>, message: &Message) -> io::Result<()> {
+    send_with(socket, message, &[], SendFlags::DONTWAIT)
+}
+
+fn send_with(
+    socket: BorrowedFd<'_>,
+    message: &Message,
+    descriptors: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> io::Result<()> {
     let bytes = message.encode();
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(io::Error::new(
@@ -128,7 +142,7 @@ pub(crate) fn send(
             socket,
             &[IoSlice::new(&bytes)],
             &mut control,
-            SendFlags::NOSIGNAL,
+            flags | SendFlags::NOSIGNAL,
         );
         match sent {
             Ok(_) => return Ok(()),

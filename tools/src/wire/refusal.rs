@@ -2,11 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, TryRecvError};
 use std::time::{Duration, Instant};
 
 use skiff_fs::fuse::standin;
-use skiff_launcher::holder::control;
+use skiff_launcher::holder::control::{self, Refused};
 
 use crate::remote::voice::Streams;
 
@@ -63,14 +63,15 @@ impl standin::Desk for Refusal {
     fn answer(&mut self) {
         let mut hear = |stream| self.streams.add(stream);
         let refuse = |control| control::refuse(control, &self.reason, &mut hear);
-        if !self.control.as_ref().is_some_and(refuse) {
+        if self.control.as_ref().map(refuse) == Some(Refused::Gone) {
             self.control = None;
         }
     }
 
     fn has_hope(&mut self) -> bool {
         match &self.hope {
-            Hope::Found(found) => found.try_recv().is_ok(),
+            // Whoever was to find out and is gone will not say so.
+            Hope::Found(found) => found.try_recv() != Err(TryRecvError::Empty),
             Hope::At(time) => Instant::now() >= *time,
         }
     }
