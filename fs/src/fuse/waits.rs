@@ -62,10 +62,20 @@ pub(super) struct Waits(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     waits: HashMap<ThreadId, Wait>,
-    /// Interrupted before they began to wait.
+    /// Interrupted before they began to wait, or between two waits.
     early: VecDeque<u64>,
     /// A thread looks after those that were interrupted.
     watched: bool,
+}
+
+impl State {
+    /// `request` was interrupted while it does not wait.
+    fn remember(&mut self, request: u64) {
+        if self.early.len() >= MAX_EARLY {
+            self.early.pop_front();
+        }
+        self.early.push_back(request);
+    }
 }
 
 impl Waits {
@@ -97,7 +107,12 @@ impl Waits {
 
     /// The calling thread goes on.
     pub(super) fn end(&self) {
-        self.lock().waits.remove(&thread::current().id());
+        let mut state = self.lock();
+        let wait = state.waits.remove(&thread::current().id());
+        if let Some(wait) = wait.filter(|wait| wait.interrupted) {
+            // The kernel says so once, and the request may wait again.
+            state.remember(wait.request);
+        }
     }
 
     pub(super) fn list(&self) -> Vec<Waiting> {
@@ -116,12 +131,7 @@ impl Waits {
                 wait.interrupted = true;
                 self.watch(&mut state);
             }
-            None => {
-                if state.early.len() >= MAX_EARLY {
-                    state.early.pop_front();
-                }
-                state.early.push_back(request);
-            }
+            None => state.remember(request),
         }
     }
 
@@ -232,5 +242,12 @@ mod tests {
         waits.end();
         assert!(waits.list().is_empty());
         assert!(!waits.give_up());
+        waits.begin(&device);
+        assert!(waits.give_up(), "the same request waits once more");
+        waits.end();
+        Waits::works_for(std::process::id(), 80);
+        waits.begin(&device);
+        assert!(!waits.give_up(), "another one");
+        waits.end();
     }
 }
