@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::abi::{Request, opcode};
-use super::connection::REQUEST_BUFFER_BYTES;
+use super::connection::{self, REQUEST_BUFFER_BYTES};
 use super::handler::Witness;
 use super::reply::Replier;
 use crate::tree::TreeError;
@@ -43,6 +43,10 @@ pub fn stand_in(
     desk: &mut dyn Desk,
 ) -> io::Result<bool> {
     let mut buffer = vec![0; REQUEST_BUFFER_BYTES];
+    // The others, shared with the holder, wait: also when a request is withdrawn between the look and
+    // the read, and then nobody would be at the desk.
+    let own = devices.first().and_then(|device| unblocking(device).ok());
+    let devices = own.as_ref().map_or(devices, std::slice::from_ref);
     loop {
         if desk.has_hope() {
             return Ok(true);
@@ -74,6 +78,13 @@ pub fn stand_in(
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// One more device on the connection of `device`, of which a read never waits.
+fn unblocking(device: &OwnedFd) -> io::Result<OwnedFd> {
+    let new = connection::clone_device(device.as_fd())?;
+    rustix::io::ioctl_fionbio(&new, true)?;
+    Ok(new)
 }
 
 /// Waits for a while: which device has a request, and whether something else is asked. Of several
