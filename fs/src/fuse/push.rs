@@ -43,6 +43,9 @@ pub(super) struct SmallFile {
 #[derive(Clone, Copy, Debug)]
 struct Job {
     file: SmallFile,
+    /// Where it was: number of the group and place in the listing.
+    group: u64,
+    place: usize,
     /// Its content may be fetched over a network; otherwise it is pushed only if it is here.
     may_fetch: bool,
 }
@@ -61,8 +64,17 @@ impl SmallFile {
 /// Files of one reply to a listing that are neither read nor pushed yet.
 #[derive(Debug, Default)]
 struct Group {
-    files: Vec<SmallFile>,
+    files: Vec<Listed>,
     reads: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Listed {
+    file: SmallFile,
+    /// In the listing.
+    place: usize,
+    /// Its content was not here when it was to be pushed.
+    far: bool,
 }
 
 #[derive(Debug, Default)]
@@ -117,7 +129,10 @@ impl Push {
     /// Pushes what is queued until closed.
     pub(super) fn run(&self, tree: &dyn Tree, replier: Replier<'_>) {
         let mut segments = Vec::new();
-        while let Some(Job { file, may_fetch }) = self.next(tree) {
+        while let Some(job) = self.next(tree) {
+            let Job {
+                file, may_fetch, ..
+            } = job;
             segments.clear();
             let mut read = || tree.read(file.node, 0, MAX_FILE_BYTES as usize, &mut segments);
             // A file that cannot be read is left to the reader who will hear of it; one that the
@@ -127,6 +142,12 @@ impl Push {
             } else {
                 waiting::forbid(read)
             };
+            if done.is_err() && !may_fetch {
+                self.state
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .put_back(&job);
+            }
             let whole = done.is_ok_and(|()| {
                 segments
                     .iter()
@@ -178,14 +199,22 @@ impl State {
         let number = self.first + self.groups.len() as u64;
         self.group_of
             .extend(files.iter().map(|file| (file.node, number)));
-        self.groups.push_back(Group { files, reads: 0 });
+        let listed = |(place, file)| Listed {
+            file,
+            place,
+            far: false,
+        };
+        self.groups.push_back(Group {
+            files: files.into_iter().enumerate().map(listed).collect(),
+            reads: 0,
+        });
         while self.group_of.len() > MAX_REMEMBERED {
             let Some(oldest) = self.groups.pop_front() else {
                 break;
             };
             self.first += 1;
-            for file in oldest.files {
-                self.group_of.remove(&file.node);
+            for listed in oldest.files {
+                self.group_of.remove(&listed.file.node);
             }
         }
     }
@@ -195,13 +224,12 @@ impl State {
         let Some(number) = self.group_of.remove(&node) else {
             return false;
         };
-        let position = number
-            .checked_sub(self.first)
-            .and_then(|at| usize::try_from(at).ok());
-        let Some(group) = position.and_then(|at| self.groups.get_mut(at)) else {
+        let first = self.first;
+        let Some(group) = position(number, first).and_then(|at| self.groups.get_mut(at)) else {
             return false;
         };
-        let Some(own) = group.files.iter().position(|file| file.node == node) else {
+        let is_own = |listed: &Listed| listed.file.node == node;
+        let Some(own) = group.files.iter().position(is_own) else {
             return false;
         };
         group.files.remove(own);
@@ -213,16 +241,52 @@ impl State {
         // before.
         let before = self.queue.len();
         let mut left = MAX_BYTES_PER_READ;
-        while left > 0 && !group.files.is_empty() {
-            let at = if own < group.files.len() { own } else { 0 };
-            let file = group.files.remove(at);
+        let can_come = |listed: &Listed| may_fetch || !listed.far;
+        while left > 0 {
+            let mut behind = group.files.iter().skip(own);
+            let at = match behind.position(can_come) {
+                Some(at) => own.saturating_add(at),
+                None => match group.files.iter().position(can_come) {
+                    Some(at) => at,
+                    None => break,
+                },
+            };
+            let Listed { file, place, .. } = group.files.remove(at);
             left = left.saturating_sub(file.bytes);
             self.group_of.remove(&file.node);
-            self.queue.push_back(Job { file, may_fetch });
+            self.queue.push_back(Job {
+                file,
+                group: number,
+                place,
+                may_fetch,
+            });
             self.unannounced += 1;
         }
         self.queue.len() > before
     }
+
+    /// A file whose content is far away is one of its group again. It is not tried anew before
+    /// something may be fetched.
+    fn put_back(&mut self, job: &Job) {
+        let first = self.first;
+        let Some(group) = position(job.group, first).and_then(|at| self.groups.get_mut(at)) else {
+            return;
+        };
+        let at = group.files.partition_point(|it| it.place < job.place);
+        let listed = Listed {
+            file: job.file,
+            place: job.place,
+            far: true,
+        };
+        group.files.insert(at, listed);
+        self.group_of.insert(job.file.node, job.group);
+    }
+}
+
+/// Where the group `number` is if the oldest has the number `first`.
+fn position(number: u64, first: u64) -> Option<usize> {
+    let at = number.checked_sub(first)?;
+    usize::try_from(at).ok()
 }
 
 #[cfg(test)]
@@ -254,6 +318,29 @@ mod tests {
         assert!(
             !state.choose(NodeRef::new(4).unwrap(), true),
             "pushed already"
+        );
+        assert!(state.group_of.is_empty());
+    }
+
+    #[test]
+    fn what_is_far_away_comes_when_something_is_fetched() {
+        let mut state = State::default();
+        state.remember((0..6).map(|number| file(number, 10)).collect());
+        let node = |number| NodeRef::new(number).unwrap();
+        state.choose(node(0), false);
+        assert!(state.choose(node(1), false));
+        for job in std::mem::take(&mut state.queue) {
+            if job.file.node.get() != 4 {
+                state.put_back(&job);
+            }
+        }
+        // Not at once for the same result.
+        assert!(!state.choose(node(3), false));
+        assert!(state.choose(node(2), true));
+        assert_eq!(
+            queued(&mut state),
+            [5],
+            "4 was pushed, the others were read"
         );
         assert!(state.group_of.is_empty());
     }
