@@ -5,6 +5,7 @@ use std::fmt;
 use reqwest::Url;
 
 use super::digest::Digest;
+use super::resolve::is_key_of;
 
 /// An image that is elsewhere, as the user named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +118,16 @@ impl Reference {
             Self::Http(http) => shown(&http.url),
             Self::Oras(oras) => oras.to_string(),
         }
+    }
+
+    /// Whether bytes with this name for listings and this [`super::Resolved::key`] are a version of it.
+    /// Of a URL's query the name has nothing, the key its digest.
+    pub fn is_of(&self, name: &str, key: &str) -> bool {
+        name == self.name()
+            && match self {
+                Self::Http(http) => http.url.query().is_none() || is_key_of(key, &http.url),
+                Self::Oras(_) => true,
+            }
     }
 }
 

@@ -138,10 +138,20 @@ fn key(url: &Url, validator: &Validator, size: u64, first: &[u8]) -> String {
     } else {
         validator.identity()
     };
+    format!("{}{size} {version}", start_of_key(url))
+}
+
+/// What the keys of all versions of the file start with, and no others.
+fn start_of_key(url: &Url) -> String {
     let query = url.query().map_or_else(String::new, |query| {
         Digest::of(query.as_bytes()).to_string()
     });
-    format!("http {} {query} {size} {version}", shown(url))
+    format!("http {} {query} ", shown(url))
+}
+
+/// Whether `key` names a version of the file at `url`, with this query.
+pub(super) fn is_key_of(key: &str, url: &Url) -> bool {
+    key.starts_with(&start_of_key(url))
 }
 
 /// The length of the whole and whether the server gives parts.

@@ -181,7 +181,7 @@ fn report(caches: &Caches, name: &OsStr) -> anyhow::Result<Report> {
                     .own
                     .iter()
                     .chain(&caches.shared)
-                    .find(|info| info.about.name == canonical)
+                    .find(|info| reference.is_of(&info.about.name, info.key.as_str()))
                     .map(|info| (info.key.clone(), info.about.size))
                     .with_context(|| {
                         format!("{canonical}: neither in the cache nor running here")

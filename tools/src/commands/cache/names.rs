@@ -39,9 +39,8 @@ pub(super) fn find<'a>(
         Ok(Some(reference)) => {
             let key = last_known(cache, &reference).map(|resolved| resolved.key);
             let current = with(&|entry| key.as_deref() == Some(entry.key.as_str()));
-            let canonical = reference.name();
             if current.is_empty() {
-                with(&|entry| entry.about.name == canonical)
+                with(&|entry| reference.is_of(&entry.about.name, entry.key.as_str()))
             } else {
                 current
             }
@@ -90,14 +89,22 @@ fn is_prefix(text: &str) -> bool {
 mod tests {
     use super::*;
     use skiff_cache::disk::{About, BlobKey, BlobKind, Limits};
+    use skiff_fs::remote::Digest;
 
     #[test]
     fn by_name_key_and_prefix() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(&directory.path().join("c"), Limits::default()).unwrap();
+        let with_query = |query: &str| {
+            let digest = Digest::of(query.as_bytes());
+            format!("http https://host/dl?... {digest} 10000 v1")
+        };
+        let (second, third) = (with_query("id=2"), with_query("id=3"));
         for (key, name, kind) in [
             ("one", "https://host/a.sif", BlobKind::Net),
             ("two", "https://host/a.sif", BlobKind::Net),
+            (&second, "https://host/dl?...", BlobKind::Net),
+            (&third, "https://host/dl?...", BlobKind::Net),
             ("three", "/nonexistent/x.sif", BlobKind::File),
         ] {
             let about = About {
@@ -120,11 +127,15 @@ mod tests {
         };
         assert_eq!(keys("https://host/a.sif").unwrap(), ["one", "two"]);
         assert_eq!(keys("two").unwrap(), ["two"]);
+        assert_eq!(keys("https://host/dl?id=2").unwrap(), [&*second]);
+        assert!(keys("https://host/dl?id=1").is_err());
+        // As the listing has it.
+        assert_eq!(keys("https://host/dl?...").unwrap().len(), 2);
         assert_eq!(keys("/nonexistent/./x.sif").unwrap(), ["three"]);
         let stem = BlobKey::new("three").stem();
         assert_eq!(keys(&stem[..12]).unwrap(), ["three"]);
         assert_eq!(keys(&stem.to_uppercase()).unwrap(), ["three"]);
-        assert!(keys("abab").unwrap_err().contains("start of 3 entries"));
+        assert!(keys("abab").unwrap_err().contains("start of 5 entries"));
         assert!(
             keys("https://host/b.sif")
                 .unwrap_err()
