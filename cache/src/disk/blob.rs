@@ -1,5 +1,6 @@
 //! A cached blob: reading what is there, fetching what is not.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,6 +112,12 @@ impl Blob {
     /// What came of comparing the whole with its digest.
     pub fn state(&self) -> State {
         *self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What any process noted of it last; reads a file.
+    pub fn noted_state(&self) -> State {
+        let record = self.0.cache.0.record(&self.0.stem);
+        record.map_or_else(|| self.state(), |record| record.state)
     }
 
     /// Notes what came of it, for all processes.
@@ -334,11 +341,44 @@ impl Blob {
         report
     }
 
+    /// Shows the sha256 of the whole to `fits` and notes what that says; `None` when not all of it is
+    /// there and holds, or some of it was replaced meanwhile.
+    pub fn compare(&self, fits: &mut dyn FnMut(&[u8; 32]) -> bool) -> Option<bool> {
+        let before = self.seal();
+        let digest = self.digest()?;
+        if !fits(&digest) {
+            // Parts of two downloads may make a whole that is neither.
+            let differs = self.seal() == before;
+            if differs {
+                self.set_state(State::Mismatch);
+            }
+            return differs.then_some(false);
+        }
+        // First it is said and then looked at: who evicts or fetches a part after the look finds that
+        // there is something to take back.
+        self.set_state(State::Verified);
+        if self.seal() != before {
+            self.set_state(State::Unverified);
+            return None;
+        }
+        Some(true)
+    }
+
+    /// Tells what is there from what was there, by the index alone.
+    fn seal(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let store = &self.0.store();
+        let whole = 0..store.index.grains();
+        store.index.scan(whole, &mut |first, sums| {
+            for (grain, sum) in (first..).zip(sums).filter(|(_, sum)| **sum != 0) {
+                (grain, *sum).hash(&mut hasher);
+            }
+        });
+        hasher.finish()
+    }
+
     /// The sha256 of the whole; `None` when not all of it is there and holds.
-    ///
-    /// # Errors
-    /// None so far: what cannot be read is not there.
-    pub fn digest(&self) -> io::Result<Option<[u8; 32]>> {
+    pub fn digest(&self) -> Option<[u8; 32]> {
         let mut hasher = Sha256::new();
         let whole = self.each_chunk(&mut |grains, bytes, store| {
             let mut there = 0;
@@ -346,7 +386,7 @@ impl Blob {
             hasher.update(&*bytes);
             there == grain_count(&grains)
         });
-        Ok(whole.then(|| hasher.finalize().into()))
+        whole.then(|| hasher.finalize().into())
     }
 
     /// Calls `look` with each chunk's grains and room for their bytes, until it returns `false`.

@@ -120,7 +120,7 @@ fn what_was_read_once_is_there() {
     assert_eq!(list.len(), 1);
     assert_eq!(list[0].cached_bytes, 300_001);
     assert!(again.find(&BlobKey::new("other")).is_none());
-    let hash = two.digest().unwrap().unwrap();
+    let hash = two.digest().unwrap();
     assert_eq!(hash, super::key::digest(&origin.bytes));
 }
 
@@ -230,6 +230,35 @@ fn an_evicted_part_takes_back_that_the_whole_was_verified() {
     cache.gc(Some(0)).unwrap();
     assert_eq!(state("verified"), State::Unverified);
     assert_eq!(state("pinned"), State::Verified);
+}
+
+/// As it is for what another process evicts and fetches during the comparison or right after it.
+#[test]
+fn what_was_replaced_during_the_comparison_is_not_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = Origin::new(256 << 10);
+    let mut bad = Origin::new(256 << 10);
+    bad.bytes.reverse();
+    let cache = open(dir.path(), ROOMY);
+    let first = blob(&cache, "k", &good);
+    first.fill(0..256 << 10, &good).unwrap();
+    let state = || first.noted_state();
+    assert_eq!(first.compare(&mut |_| true), Some(true));
+    assert_eq!(state(), State::Verified);
+    first.set_state(State::Unverified);
+    let others = open(dir.path(), ROOMY);
+    let second = blob(&others, "k", &good);
+    let outcome = first.compare(&mut |_| {
+        others.gc(Some(0)).unwrap();
+        second.fill(0..256 << 10, &bad).unwrap();
+        true
+    });
+    assert_eq!(outcome, None);
+    assert_eq!(state(), State::Unverified);
+    assert_eq!(first.compare(&mut |_| false), Some(false));
+    assert_eq!(second.noted_state(), State::Mismatch);
+    others.gc(Some(0)).unwrap();
+    assert_eq!(first.compare(&mut |_| true), None);
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub(crate) fn survive(job: &Job) {
                 }
                 4 => {
                     if let Some(blob) = cache.find(&origin.key()) {
-                        assert!(blob.digest().is_ok());
+                        let _is_no_panic = blob.digest();
                     }
                     Ok(())
                 }

@@ -159,9 +159,14 @@ impl CachedSource {
     }
 
     /// Takes back what is said of the blob if what comes now is not checked: a part that was evicted
-    /// or damaged is fetched anew, and the whole is to be compared again.
+    /// or damaged is fetched anew, and the whole is to be compared again. Whichever process said so:
+    /// without a digest none did, and nothing needs to be looked up.
     fn about_to_fetch(&self, own: &Blob) {
-        if !self.origin.is_verified() && matches!(own.state(), State::Verified | State::Parts) {
+        if self.origin.is_verified() || own.about().digest.is_none() {
+            return;
+        }
+        let is_good = |state| matches!(state, State::Verified | State::Parts);
+        if is_good(own.state()) || is_good(own.noted_state()) {
             own.set_state(State::Unverified);
             self.verified.store(false, Ordering::Release);
         }
@@ -180,12 +185,9 @@ impl CachedSource {
         {
             return;
         }
-        match own.digest() {
-            Ok(Some(found)) if is_digest(&own.about().digest, &found) => {
-                own.set_state(State::Verified);
-            }
-            Ok(Some(_)) => {
-                own.set_state(State::Mismatch);
+        match own.compare(&mut |found| is_digest(&own.about().digest, found)) {
+            Some(true) => {}
+            Some(false) => {
                 own.discard();
                 self.refuse(format!(
                     "{} does not have the content that its digest promises: the server or a \
@@ -194,7 +196,7 @@ impl CachedSource {
                 ));
             }
             // Parts were evicted meanwhile: another time.
-            Ok(None) | Err(_) => self.verified.store(false, Ordering::Release),
+            None => self.verified.store(false, Ordering::Release),
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use anyhow::bail;
-use skiff_cache::disk::{Blob, BlobInfo, Cache, CheckReport, State};
+use skiff_cache::disk::{Blob, BlobInfo, Cache, CheckReport};
 use skiff_fs::remote::hide_secrets;
 
 use super::list::plain;
@@ -73,17 +73,12 @@ fn examine(blob: &Blob) -> Verdict {
     let report = blob.check();
     let whole = match &blob.about().digest {
         None => Whole::NoDigest,
-        Some(expected) => match blob.digest() {
-            Ok(Some(found)) if is_digest(expected, &found) => Whole::Fits,
-            Ok(Some(_)) => Whole::Differs,
-            Ok(None) | Err(_) => Whole::Incomplete,
+        Some(expected) => match blob.compare(&mut |found| is_digest(expected, found)) {
+            Some(true) => Whole::Fits,
+            Some(false) => Whole::Differs,
+            None => Whole::Incomplete,
         },
     };
-    match whole {
-        Whole::Fits => blob.set_state(State::Verified),
-        Whole::Differs => blob.set_state(State::Mismatch),
-        Whole::Incomplete | Whole::NoDigest => {}
-    }
     Verdict { report, whole }
 }
 
@@ -185,7 +180,7 @@ fn choose<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skiff_cache::disk::{About, BlobKey, BlobKind, Fetch, Limits};
+    use skiff_cache::disk::{About, BlobKey, BlobKind, Fetch, Limits, State};
     use std::io;
     use std::ops::Range;
 
