@@ -139,6 +139,44 @@ fn a_question_that_is_not_answered_leaves_the_terminal_as_it_was() {
     }
 }
 
+/// So it is when somebody else ends it, and at once.
+#[test]
+fn a_question_that_is_ended_from_elsewhere_leaves_the_terminal_as_it_was() {
+    require!("a question ended by a signal"; Skiff);
+    let place = Place::new("question-ended");
+    let skiff = program::skiff().expect("required").called("skiff");
+    for (signal, code) in [("TERM", 143), ("HUP", 129)] {
+        // Without job control what runs in the background reads nothing unless it is told where from.
+        let script = format!(
+            "{} registry login --username reader docker://localhost:1 < /dev/tty & \
+             asked=$!; read go < {}; kill -{signal} $asked; wait $asked; echo \"ended with $?\"; read line",
+            skiff.display(),
+            place.folder.join("go").display(),
+        );
+        let go = place.folder.join("go");
+        std::fs::remove_file(&go).ok();
+        let made = Cmd::new("/usr/bin/mkfifo")
+            .arg("-m")
+            .arg("666")
+            .arg(&go)
+            .run();
+        made.expect_success("mkfifo");
+        let mut cmd = ordinary().command("/bin/bash");
+        cmd.args(["-c", &script])
+            .env("APPTAINER_CONFIGDIR", place.folder.join("apptainer-config"));
+        let mut terminal = Terminal::start(&mut cmd).expect("a terminal");
+        terminal.until("Password / Token: ").expect("the question");
+        assert!(!terminal.echoes().expect("a terminal"));
+        std::fs::write(&go, "now\n").expect("somebody reads");
+        terminal
+            .until(&format!("ended with {code}"))
+            .expect("the end");
+        assert!(terminal.echoes().expect("a terminal"), "{signal}");
+        terminal.send("\n").expect("a keyboard");
+        terminal.end().expect("an end");
+    }
+}
+
 fn json(cmd: &mut Cmd) -> Value {
     let outcome = cmd.run().expect_success("figures");
     serde_json::from_str(&outcome.stdout_text()).expect("JSON")

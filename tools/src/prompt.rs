@@ -3,12 +3,18 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::{Context as _, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Signal, kill_current_process_group};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, SpecialCodes, tcgetattr, tcsetattr,
 };
+use skiff_launcher::kernel;
 
 use crate::output;
+
+/// Between two looks for signals while nothing is typed.
+const SIGNAL_PERIOD_NS: i64 = 200_000_000;
 
 /// Asks for user name and password, the latter without showing it.
 ///
@@ -53,12 +59,20 @@ pub fn secret(question: &str) -> anyhow::Result<String> {
     silent.special_codes[SpecialCodeIndex::VTIME] = 0;
     let mut typed = Typed::default();
     loop {
-        tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
-        output::stderr(question);
-        let end = type_in(&mut typed, &before.special_codes);
-        tcsetattr(&stdin, OptionalActions::Flush, &before)?;
+        // Signals from elsewhere act when the terminal is as it was.
+        let mask = kernel::block_signals()?;
+        let asked = tcsetattr(&stdin, OptionalActions::Flush, &silent);
+        let end = asked.map_err(io::Error::from).and_then(|()| {
+            output::stderr(question);
+            type_in(&mut typed, &before.special_codes)
+        });
+        let restored = tcsetattr(&stdin, OptionalActions::Flush, &before);
         output::stderr("\n");
+        kernel::restore_signals(&mask)?;
+        restored?;
         match end? {
+            // Whoever does not mind it is asked anew.
+            End::Pending => typed = Typed::default(),
             End::Line => return typed.text(),
             End::Input => bail!("standard input ended where an answer was expected"),
             End::Signal(signal) => {
@@ -77,6 +91,8 @@ enum End {
     Line,
     Input,
     Signal(Signal),
+    /// A signal waits for being let through.
+    Pending,
 }
 
 /// What was typed so far.
@@ -120,9 +136,21 @@ impl Typed {
 }
 
 fn type_in(typed: &mut Typed, codes: &SpecialCodes) -> io::Result<End> {
+    let stdin = io::stdin();
+    let period = Timespec {
+        tv_sec: 0,
+        tv_nsec: SIGNAL_PERIOD_NS,
+    };
     let mut key = [0];
     loop {
-        match rustix::io::read(io::stdin(), &mut key) {
+        let mut watched = [PollFd::new(&stdin, PollFlags::IN)];
+        match poll(&mut watched, Some(&period)) {
+            Ok(0) if is_signalled() => return Ok(End::Pending),
+            Ok(0) | Err(Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        match rustix::io::read(&stdin, &mut key) {
             Ok(0) => return Ok(End::Input),
             Ok(_) => {
                 let [key] = key;
@@ -130,10 +158,35 @@ fn type_in(typed: &mut Typed, codes: &SpecialCodes) -> io::Result<End> {
                     return Ok(end);
                 }
             }
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// Whether the calling thread is kept from a signal that would end it. Without /proc it is not known:
+/// the signal then waits for the end of the line.
+fn is_signalled() -> bool {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let mask = |name: &str| {
+        let mut lines = status.lines();
+        let mask = lines.find_map(|line| line.strip_prefix(name));
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .unwrap_or(0)
+    };
+    let ending = [
+        Signal::HUP,
+        Signal::INT,
+        Signal::QUIT,
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::TERM,
+    ];
+    let ending = ending
+        .iter()
+        .fold(0, |set, signal| set | 1_u64 << (signal.as_raw() - 1));
+    (mask("SigPnd:") | mask("ShdPnd:")) & ending & !mask("SigIgn:") != 0
 }
 
 #[cfg(test)]
