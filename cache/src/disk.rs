@@ -35,9 +35,10 @@ mod sys;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod whole;
 
 pub use about::{About, BlobInfo, BlobKind, State};
-pub use blob::{Blob, CheckReport, Fetch};
+pub use blob::{Blob, Fetch};
 pub use directory::{Cache, CacheError};
 pub use evict::Freed;
 pub use key::BlobKey;
@@ -45,6 +46,7 @@ pub use limits::{Limits, parse_size};
 pub use note::NoteLock;
 pub use places::DIRECTORY_VARIABLE;
 pub use usage::Usage;
+pub use whole::CheckReport;
 
 /// Unit of presence, in bytes.
 pub const GRAIN: u64 = 4096;

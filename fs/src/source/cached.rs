@@ -369,3 +369,6 @@ impl skiff_cache::disk::Fetch for Known<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
