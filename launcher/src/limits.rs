@@ -93,7 +93,7 @@ impl LimitsPlan {
                 Ok(settings) => words.extend(
                     settings
                         .iter()
-                        .map(|setting| format!("{}={}", setting.file, setting.value)),
+                        .map(|setting| format!("{}={}", setting.files.join("|"), setting.value)),
                 ),
                 Err(reason) => words.push(reason),
             }
@@ -124,11 +124,31 @@ pub fn plan(
     Some(LimitsPlan::new(resources, environment, systemd, root))
 }
 
-/// Whether a control group is one that [`enter`] has made, or lies in one.
+/// Whether a control group is one that [`enter`] has made, or lies in one. Others may be called
+/// much like them: `skiff-jupyter.service`.
 fn is_ours(group: &str) -> bool {
-    group
-        .split('/')
-        .any(|name| name == cgroupfs::PARENT || name.starts_with("skiff-"))
+    let mut parent = "";
+    group.split('/').any(|name| {
+        let in_ours = parent == cgroupfs::PARENT && is_fresh(name);
+        parent = name;
+        let own = name
+            .strip_prefix(cgroupfs::PARENT)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .map(|rest| rest.strip_suffix(".scope").unwrap_or(rest));
+        in_ours || own.is_some_and(is_fresh)
+    })
+}
+
+/// Whether `name` is a process's number and a moment, as both makers of groups put them together.
+fn is_fresh(name: &str) -> bool {
+    name.split_once('-').is_some_and(|(pid, moment)| {
+        !pid.is_empty()
+            && !moment.is_empty()
+            && pid.bytes().all(|byte| byte.is_ascii_digit())
+            && moment
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 /// Puts the calling process into the control groups of the process `pid`, as far as they were made
@@ -203,5 +223,35 @@ pub fn enter(plan: &LimitsPlan) -> Result<(), LaunchError> {
                 )
             }
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_ours() {
+        for group in [
+            "/skiff/12-ab000000ff",
+            "/skiff/12-ab/below",
+            "/user.slice/skiff-12-3f00.scope",
+            "/user.slice/user-1000.slice/skiff-7-1a2b/x",
+            "0::/skiff/12-ab",
+        ] {
+            assert!(is_ours(group), "{group}");
+        }
+        for group in [
+            "/",
+            "/skiff",
+            "/skiff/jupyter",
+            "/12-ab",
+            "/system.slice/skiff-jupyter.service",
+            "/system.slice/skiff-12.service",
+            "/system.slice/skiff-12-ab.service",
+            "/skiff-.scope",
+        ] {
+            assert!(!is_ours(group), "{group}");
+        }
     }
 }

@@ -158,17 +158,19 @@ impl Drop for Made {
     }
 }
 
-/// Writes `settings` to the files of `group`; of names with `|` the first that exists.
+/// Writes `settings` to the files of `group`.
 fn apply(group: &Path, settings: &[Setting]) -> Result<(), String> {
     for Setting {
         controller,
-        file,
+        files,
         value,
         optional,
     } in settings
     {
-        let names = || file.split('|').map(|name| group.join(name));
-        let existing = names().find(|path| path.exists());
+        let existing = files
+            .iter()
+            .map(|name| group.join(name))
+            .find(|path| path.exists());
         match existing {
             Some(path) => match wrote(&path, value) {
                 Err(reason) if !optional => {
@@ -181,7 +183,7 @@ fn apply(group: &Path, settings: &[Setting]) -> Result<(), String> {
                 return Err(format!(
                     "while setting cgroup limits: this kernel has no {} for the cgroup controller \
                      {controller} of {}",
-                    file.replace('|', " or "),
+                    files.join(" or "),
                     group.display()
                 ));
             }

@@ -17,8 +17,8 @@ pub(super) enum Version {
 pub(super) struct Setting {
     /// Controller, by its name in `cgroup.controllers`.
     pub(super) controller: String,
-    /// File in the group.
-    pub(super) file: String,
+    /// Names of its file in the group: of several the first that the kernel has.
+    pub(super) files: Vec<String>,
     /// Content.
     pub(super) value: String,
     /// A kernel without the file is no failure.
@@ -108,6 +108,7 @@ pub(super) fn settings(
                 Version::Two => "max",
             };
             for limit in &resources.huge_pages {
+                check(&limit.page_size)?;
                 let file = format!("hugetlb.{}.{file}", limit.page_size);
                 list.text(&file, &limit.limit.to_string());
             }
@@ -116,12 +117,23 @@ pub(super) fn settings(
     }
     if version == Version::Two {
         for (file, value) in &resources.unified {
+            check(file)?;
             if file.split('.').next() == Some(controller) {
                 list.text(file, value);
             }
         }
     }
     Ok(list.settings)
+}
+
+/// Refuses names that lead out of the group: those of a file of limits become names of files.
+fn check(name: &str) -> Result<(), String> {
+    let fits = !name.is_empty() && !name.contains(['/', '|', '\0']) && !name.contains("..");
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("{name:?} is no name of a limit"))
+    }
 }
 
 struct List<'a> {
@@ -131,9 +143,14 @@ struct List<'a> {
 
 impl List<'_> {
     fn push(&mut self, file: &str, value: String, optional: bool) {
+        self.push_either(&[file], value, optional);
+    }
+
+    /// For a file that kernels call differently.
+    fn push_either(&mut self, files: &[&str], value: String, optional: bool) {
         self.settings.push(Setting {
             controller: self.controller.to_owned(),
-            file: file.to_owned(),
+            files: files.iter().copied().map(str::to_owned).collect(),
             value,
             optional,
         });
@@ -254,12 +271,16 @@ pub(super) fn swap_alone(both: i64, memory: i64) -> Result<Option<i64>, String> 
 fn old_io(resources: &Resources, list: &mut List<'_>) {
     let io = &resources.block_io;
     if let Some(weight) = io.weight.filter(|&weight| weight != 0) {
-        list.push("blkio.weight|blkio.bfq.weight", weight.to_string(), false);
+        list.push_either(
+            &["blkio.weight", "blkio.bfq.weight"],
+            weight.to_string(),
+            false,
+        );
     }
     for device in &io.weight_devices {
         if let Some(weight) = device.weight {
-            list.push(
-                "blkio.weight_device|blkio.bfq.weight_device",
+            list.push_either(
+                &["blkio.weight_device", "blkio.bfq.weight_device"],
                 format!("{}:{} {weight}", device.major, device.minor),
                 false,
             );

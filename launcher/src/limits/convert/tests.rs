@@ -7,7 +7,7 @@ fn lines(resources: &Resources, version: Version) -> Vec<String> {
     controllers(resources)
         .iter()
         .flat_map(|controller| settings(resources, controller, version).expect("sound"))
-        .map(|setting| format!("{}={}", setting.file, setting.value))
+        .map(|setting| format!("{}={}", setting.files.join("|"), setting.value))
         .collect()
 }
 
@@ -178,4 +178,35 @@ fn device_access() {
             ("devices.allow", "c 1:3 rw".to_owned())
         ]
     );
+}
+
+#[test]
+fn names_stay_in_the_group() {
+    for name in [
+        "",
+        "../x",
+        "memory.max|/home/u/.bashrc",
+        "memory./etc/x",
+        "memory...",
+        "/etc/x",
+        "memory.x\0y",
+    ] {
+        let unified = [(name.to_owned(), "1".to_owned())].into_iter().collect();
+        let resources = Resources {
+            unified,
+            ..Resources::default()
+        };
+        let error = settings(&resources, "memory", Version::Two).unwrap_err();
+        assert!(error.contains("no name of a limit"), "{error}");
+        let resources = Resources {
+            huge_pages: vec![HugePageLimit {
+                page_size: name.to_owned(),
+                limit: 1,
+            }],
+            ..Resources::default()
+        };
+        for version in [Version::One, Version::Two] {
+            assert!(settings(&resources, "hugetlb", version).is_err(), "{name}");
+        }
+    }
 }
