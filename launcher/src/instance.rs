@@ -64,6 +64,29 @@ pub enum InstanceError {
         /// As given.
         name: String,
     },
+    /// A record tells of processes that cannot be seen from here.
+    #[error(
+        "instance {name} is recorded for another PID namespace in {}: if that container is gone, \
+         remove the file",
+        path.display()
+    )]
+    Elsewhere {
+        /// As given.
+        name: String,
+        /// The record.
+        path: PathBuf,
+    },
+    /// A record is there and says nothing that can be used.
+    #[error(
+        "instance record {}: {source}: if no such instance runs, remove the file",
+        path.display()
+    )]
+    Unread {
+        /// The record.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The records or logs cannot be kept.
     #[error("instance records: {}: {source}", path.display())]
     Folder {

@@ -328,8 +328,24 @@ fn lying_records_are_not_believed() {
     own.skiff(&["instance", "stop", "real"])
         .run()
         .expect_success("stop");
-    // One that says whose it is not stays where it lies.
-    std::fs::remove_dir_all(own.records().join("another")).ok();
+    // What says nothing that can be used may be of an instance that runs: it stays where it lies,
+    // and its name is taken.
+    let far = text.replace("\"pidNamespace\":", "\"pidNamespace\":1");
+    forge("far", far.replace("\"name\":\"real\"", "\"name\":\"far\""));
+    for name in ["junk", "open", "far"] {
+        let refused = own.start(name);
+        assert_eq!(refused.code(), Some(255), "{refused}");
+        let record = format!("/{name}/{name}.json");
+        assert!(refused.stderr_text().contains(&record), "{refused}");
+        assert!(
+            refused.stderr_text().contains("remove the file"),
+            "{refused}"
+        );
+    }
+    // And one that says whose it is not.
+    for name in ["junk", "open", "another", "far"] {
+        std::fs::remove_dir_all(own.records().join(name)).expect("still there");
+    }
     own.wait_for_the_end();
 }
 

@@ -67,50 +67,84 @@ impl Folder {
         Ok((open("out")?, open("err")?))
     }
 
+    /// Opens the log of errors for reading, with a position of its own.
+    pub(super) fn read_errors(&self, name: &str) -> Result<File, InstanceError> {
+        let directory = self.make(&self.logs)?;
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = format!("{name}.err");
+        rustix::fs::openat(&directory, &file, flags, Mode::empty())
+            .map(File::from)
+            .map_err(|errno| failed(&self.logs.join(file), errno.into()))
+    }
+
     /// The running instance `name`.
     ///
     /// # Errors
     /// There is none, or it may not be a name.
     pub fn find(&self, name: &str) -> Result<Live, InstanceError> {
         check_name(name)?;
-        self.all()?
-            .into_iter()
-            .find(|live| live.record.name == name)
+        self.all(&|other| other == name)?
+            .pop()
             .ok_or_else(|| InstanceError::NotFound {
                 name: name.to_owned(),
             })
     }
 
-    /// All running instances by name. Records of those that have ended are removed on the way.
+    /// The running instances whose names are `wanted`, by name; each has a descriptor open. Records
+    /// of those that have ended are removed on the way.
     ///
     /// # Errors
     /// The records cannot be read.
-    pub fn all(&self) -> Result<Vec<Live>, InstanceError> {
+    pub fn all(&self, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Live>, InstanceError> {
+        let mut found = Vec::new();
+        self.each(&mut |live| {
+            if wanted(&live.record.name) {
+                found.push(live);
+            }
+        })?;
+        found.sort_by(|one, other| one.record.name.cmp(&other.record.name));
+        Ok(found)
+    }
+
+    /// As [`Folder::all`], only what is written down: for however many there are.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn records(&self, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Record>, InstanceError> {
+        let mut found = Vec::new();
+        self.each(&mut |live| {
+            if wanted(&live.record.name) {
+                found.push(live.record);
+            }
+        })?;
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(found)
+    }
+
+    fn each(&self, take: &mut dyn FnMut(Live)) -> Result<(), InstanceError> {
         let Some(directory) = self.open(&self.records)? else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         let proc = Proc::open().map_err(|error| failed(Path::new("/proc"), error))?;
-        let mut found = Vec::new();
         for name in names(&directory).map_err(|error| failed(&self.records, error))? {
             let Ok(Some(place)) = self.place(&directory, &name, false) else {
                 continue;
             };
-            match place.read().map(|record| record.judge(&proc, self.owner)) {
-                Some(Verdict::Live(live)) if live.record.name == name => found.push(*live),
+            match place.judge(&proc) {
+                Ok(Some(Verdict::Live(live))) if live.record.name == name => take(*live),
                 // Only the owner tidies up; and while somebody starts an instance of this name, its
-                // directory may well be empty.
-                Some(Verdict::Stale) | None if self.is_own() && place.try_lock() => {
+                // directory may well be empty. What cannot be read may well run.
+                Ok(Some(Verdict::Stale) | None) if self.is_own() && place.try_lock() => {
                     // Looked at once more, now that nobody else writes it.
-                    let record = place.read().map(|record| record.judge(&proc, self.owner));
-                    if matches!(record, Some(Verdict::Stale) | None) {
+                    if matches!(place.judge(&proc), Ok(Some(Verdict::Stale) | None)) {
                         place.remove();
                     }
                 }
                 _ => {}
             }
         }
-        found.sort_by(|one, other| one.record.name.cmp(&other.record.name));
-        Ok(found)
+        Ok(())
     }
 
     /// Takes the name for a new instance: nobody else can while the answer lives.
@@ -138,13 +172,19 @@ impl Folder {
             if !place.lock() {
                 continue;
             }
-            let verdict = place.read().map(|record| record.judge(&proc, self.owner));
-            return match verdict {
-                Some(Verdict::Live(live)) => Ok((place, Some(*live))),
-                Some(Verdict::Foreign | Verdict::Elsewhere) => Err(InstanceError::Exists {
+            let path = self.records.join(name).join(place.file_name());
+            return match place.judge(&proc) {
+                Ok(Some(Verdict::Live(live))) => Ok((place, Some(*live))),
+                Ok(Some(Verdict::Foreign)) => Err(InstanceError::Exists {
                     name: name.to_owned(),
                 }),
-                Some(Verdict::Stale) | None => Ok((place, None)),
+                Ok(Some(Verdict::Elsewhere)) => Err(InstanceError::Elsewhere {
+                    name: name.to_owned(),
+                    path,
+                }),
+                Ok(Some(Verdict::Stale) | None) => Ok((place, None)),
+                Ok(Some(Verdict::Unknown(error))) => Err(failed(&path, error)),
+                Err(source) => Err(InstanceError::Unread { path, source }),
             };
         }
         Err(failed(
@@ -248,20 +288,57 @@ impl Place {
         format!("{}.json", self.name)
     }
 
-    /// The record, if there is one that can be read.
-    pub(super) fn read(&self) -> Option<Record> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.own, self.file_name(), flags, Mode::empty()).ok()?;
-        let stat = rustix::fs::fstat(&file).ok()?;
+    /// What the record is worth; `None` where there is none.
+    fn judge(&self, proc: &Proc) -> io::Result<Option<Verdict>> {
+        let record = self.read()?;
+        Ok(record.map(|record| record.judge(proc, self.owner)))
+    }
+
+    /// The record, if there is one.
+    ///
+    /// # Errors
+    /// There is one and it cannot be read or believed: of an instance that runs or not.
+    pub(super) fn read(&self) -> io::Result<Option<Record>> {
+        let file = match self.open_record() {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let stat = rustix::fs::fstat(&file)?;
         if stat.st_uid != self.owner || stat.st_mode & 0o022 != 0 {
-            return None;
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "not a file that only its user can write to",
+            ));
         }
         let mut text = String::new();
-        File::from(file)
-            .take(MAX_BYTES)
-            .read_to_string(&mut text)
-            .ok()?;
-        serde_json::from_str(&text).ok()
+        File::from(file).take(MAX_BYTES).read_to_string(&mut text)?;
+        if text.is_empty() {
+            // What a crash of the machine leaves: a name without content.
+            return Ok(None);
+        }
+        Ok(Some(serde_json::from_str(&text)?))
+    }
+
+    fn open_record(&self) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.own, self.file_name(), flags, Mode::empty())
+    }
+
+    /// Says that the instance is in use for as long as the answer lives; the caller has the lock.
+    /// `None` where there are no locks.
+    pub(super) fn hold(&self) -> Option<OwnedFd> {
+        let record = self.open_record().ok()?;
+        rustix::fs::flock(&record, FlockOperation::NonBlockingLockShared).ok()?;
+        Some(record)
+    }
+
+    /// Whether somebody has [`Place::hold`].
+    pub(super) fn is_held(&self) -> bool {
+        self.open_record().is_ok_and(|record| {
+            rustix::fs::flock(&record, FlockOperation::NonBlockingLockExclusive)
+                == Err(Errno::WOULDBLOCK)
+        })
     }
 
     /// Writes the record: whoever reads sees nothing or all of it.
@@ -287,10 +364,9 @@ impl Place {
         rustix::fs::fstat(&self.own).is_ok_and(|stat| stat.st_nlink > 0)
     }
 
-    /// As [`Place::lock`] without waiting.
+    /// As [`Place::lock`] without waiting, and only where there are locks.
     fn try_lock(&self) -> bool {
-        let operation = FlockOperation::NonBlockingLockExclusive;
-        rustix::fs::flock(&self.own, operation) != Err(Errno::WOULDBLOCK)
+        rustix::fs::flock(&self.own, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
     /// Lets others start and end instances of this name.
@@ -311,7 +387,10 @@ impl Place {
 
     /// Removes them if the record is still that of the keeper with the number `keeper`.
     pub(super) fn remove_of(&self, keeper: i32) {
-        if self.lock() && self.read().is_none_or(|record| record.ppid == keeper) {
+        if self.lock()
+            && let Ok(record) = self.read()
+            && record.is_none_or(|record| record.ppid == keeper)
+        {
             self.remove();
         }
         self.unlock();

@@ -76,6 +76,9 @@ fn enter_and_start(
             }
         })?;
     }
+    // Until the program is there, which closes it: nobody may look at this process, so that nobody
+    // sees that it is in.
+    let held = place.as_ref().and_then(Place::hold);
     drop(place);
     if enters_pid {
         let handle = setup::own_handle()?;
@@ -89,7 +92,9 @@ fn enter_and_start(
         }
     }
     kernel::restore_signals(&mask).map_err(setup::io("restoring signals"))?;
-    process::start(plan, report)
+    let result = process::start(plan, report);
+    drop(held);
+    result
 }
 
 /// Opens those namespaces of the instance that this process is not in.

@@ -224,7 +224,7 @@ fn make(
 /// Writes the record and lets others see it.
 fn note(order: &Order<'_>, host: &Host, own: i32, first: i32) -> io::Result<()> {
     let plan = order.plan;
-    let start_of = |pid| host.proc.look(pid).map(|seen| seen.start);
+    let start_of = |pid| Some(host.proc.look(pid).ok()??.start);
     let record = Record {
         pid: first,
         ppid: own,

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 /// The host's /proc.
 #[derive(Debug)]
@@ -41,13 +42,22 @@ impl Proc {
     }
 
     /// Looks at process `pid`; `None` when it is gone, or dead and not yet waited for.
-    pub(super) fn look(&self, pid: i32) -> Option<Seen> {
-        let flags = AtFlags::empty();
-        let uid = rustix::fs::statat(&self.0, pid.to_string(), flags)
-            .ok()?
-            .st_uid;
-        let (state, parent, start) = parse_stat(&self.read(&format!("{pid}/stat")).ok()?)?;
-        (!matches!(state, 'Z' | 'X')).then_some(Seen { parent, start, uid })
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub(super) fn look(&self, pid: i32) -> io::Result<Option<Seen>> {
+        let uid = match rustix::fs::statat(&self.0, pid.to_string(), AtFlags::empty()) {
+            Ok(stat) => stat.st_uid,
+            Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let text = match self.read(&format!("{pid}/stat")) {
+            Ok(text) => text,
+            Err(error) if is_gone(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let (state, parent, start) = parse_stat(&text).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((!matches!(state, 'Z' | 'X')).then_some(Seen { parent, start, uid }))
     }
 
     /// The number of the PID namespace, and the boot.
@@ -96,6 +106,11 @@ impl Proc {
     }
 }
 
+/// Whether `error` says that there is no such process, or is none any more.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
+}
+
 /// State, parent and start time from `/proc/PID/stat`; the name in it may hold anything.
 fn parse_stat(text: &str) -> Option<(char, i32, u64)> {
     let (_, rest) = text.rsplit_once(')')?;
@@ -123,13 +138,14 @@ mod tests {
     fn this_process() {
         let proc = Proc::open().unwrap();
         let pid = rustix::process::getpid().as_raw_pid();
-        let seen = proc.look(pid).unwrap();
+        let seen = proc.look(pid).unwrap().unwrap();
         assert_eq!(
             seen.parent,
             rustix::process::Pid::as_raw(rustix::process::getppid())
         );
         assert!(seen.start > 0);
         assert!(proc.pids().unwrap().contains(&pid));
-        assert_eq!(proc.look(i32::MAX), None);
+        assert_eq!(proc.look(i32::MAX).unwrap(), None);
+        assert_eq!(proc.look(-1).unwrap(), None);
     }
 }

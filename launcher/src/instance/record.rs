@@ -1,12 +1,14 @@
 //! What is written down about a running instance, and whether it is believed.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
-use super::proc::Proc;
+use super::proc::{self, Proc};
 use crate::fakeroot::FakerootCommand;
 use crate::plan::{LaunchPlan, SecurityPlan};
 use crate::security::seccomp::Instruction;
@@ -141,6 +143,8 @@ pub(super) enum Verdict {
     Foreign,
     /// It tells of processes that cannot be seen from here: to be left alone.
     Elsewhere,
+    /// It cannot be told at the moment: to be left alone.
+    Unknown(io::Error),
 }
 
 /// Largest record that is read: Apptainer's own have some ten thousand bytes.
@@ -153,43 +157,45 @@ impl Record {
             return self.judge_foreign(proc, uid);
         };
         match proc.era() {
-            Ok((namespace, boot)) => {
-                if boot != proof.boot {
-                    return Verdict::Stale;
-                }
-                if namespace != proof.pid_namespace {
-                    return Verdict::Elsewhere;
-                }
-            }
-            Err(_) => return Verdict::Elsewhere,
+            Ok((_, boot)) if boot != proof.boot => return Verdict::Stale,
+            Ok((namespace, _)) if namespace != proof.pid_namespace => return Verdict::Elsewhere,
+            Ok(_) => {}
+            Err(error) => return Verdict::Unknown(error),
         }
+        let Some(pid) = (self.ppid > 0).then(|| Pid::from_raw(self.ppid)).flatten() else {
+            return Verdict::Stale;
+        };
         // The descriptor first: what is then seen under the number is that process, or the
         // process has ended, which its descriptor tells whoever uses it.
-        let keeper = (self.ppid > 0)
-            .then(|| Pid::from_raw(self.ppid))
-            .flatten()
-            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
-        let seen = proc.look(self.ppid);
-        match (keeper, seen) {
-            (Some(keeper), Some(seen)) if seen.uid == uid && seen.start == proof.keeper_start => {
+        let keeper = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(keeper) => keeper,
+            // A number of a thread is no process's.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Verdict::Stale,
+            Err(errno) => return Verdict::Unknown(errno.into()),
+        };
+        match proc.look(self.ppid) {
+            Ok(Some(seen)) if seen.uid == uid && seen.start == proof.keeper_start => {
                 Verdict::Live(Box::new(Live {
                     record: self,
                     keeper,
                 }))
             }
-            _ => Verdict::Stale,
+            Ok(_) => Verdict::Stale,
+            Err(error) => Verdict::Unknown(error),
         }
     }
 
     fn judge_foreign(self, proc: &Proc, uid: u32) -> Verdict {
-        let runs = proc.look(self.ppid).is_some_and(|seen| seen.uid == uid)
-            && proc
-                .read(&format!("{}/cmdline", self.ppid))
-                .is_ok_and(|line| line.starts_with("Apptainer instance"));
-        if runs {
-            Verdict::Foreign
-        } else {
-            Verdict::Stale
+        match proc.look(self.ppid) {
+            Ok(Some(seen)) if seen.uid == uid => {}
+            Ok(_) => return Verdict::Stale,
+            Err(error) => return Verdict::Unknown(error),
+        }
+        match proc.read(&format!("{}/cmdline", self.ppid)) {
+            Ok(line) if line.starts_with("Apptainer instance") => Verdict::Foreign,
+            Ok(_) => Verdict::Stale,
+            Err(error) if proc::is_gone(&error) => Verdict::Stale,
+            Err(error) => Verdict::Unknown(error),
         }
     }
 }
@@ -202,7 +208,7 @@ mod tests {
         let proc = Proc::open().unwrap();
         let (pid_namespace, boot) = proc.era().unwrap();
         let pid = rustix::process::getpid().as_raw_pid();
-        let start = proc.look(pid).unwrap().start;
+        let start = proc.look(pid).unwrap().unwrap().start;
         let record = Record {
             pid,
             ppid: pid,
@@ -241,6 +247,7 @@ mod tests {
             Verdict::Stale => "stale",
             Verdict::Foreign => "foreign",
             Verdict::Elsewhere => "elsewhere",
+            Verdict::Unknown(_) => "unknown",
         }
     }
 

@@ -119,12 +119,14 @@ impl Watch {
             if orphaned {
                 std::thread::sleep(ORPHANED);
             }
-            // Under the lock nobody is on the way in.
+            // Under the lock nobody is on the way in, but for those who hold it: until they are their
+            // program they may not be looked at.
             place.lock();
-            let empty = !proc.pids().unwrap_or_default().into_iter().any(|pid| {
-                !own.contains(&pid)
-                    && proc.namespace_number(&pid.to_string(), "mnt") == Some(mounts)
-            });
+            let empty = !place.is_held()
+                && !proc.pids().unwrap_or_default().into_iter().any(|pid| {
+                    !own.contains(&pid)
+                        && proc.namespace_number(&pid.to_string(), "mnt") == Some(mounts)
+                });
             if empty && (orphaned || was_empty) {
                 place.remove();
                 return;

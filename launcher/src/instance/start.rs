@@ -1,7 +1,8 @@
 //! Starting an instance: the part of the command that the user waits for.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use rustix::pipe::PipeFlags;
@@ -42,6 +43,9 @@ pub struct Outcome {
 /// How long a program that was started may take to say what is wrong with it: as in Apptainer.
 const LISTENING: Duration = Duration::from_millis(100);
 
+/// Bytes of it that are passed on.
+const MAX_SAID: usize = 1 << 16;
+
 /// Starts an instance. This process, which must have one thread, goes on when the program in it
 /// has been started.
 ///
@@ -54,10 +58,8 @@ pub fn start(
 ) -> Result<Outcome, InstanceError> {
     let place = order.folder.reserve(order.name)?;
     let (out, err) = order.folder.open_logs(order.name)?;
-    let mut listener = err.try_clone().map_err(InstanceError::Process)?;
-    let from = listener
-        .seek(SeekFrom::End(0))
-        .map_err(InstanceError::Process)?;
+    let listener = order.folder.read_errors(order.name)?;
+    let from = listener.metadata().map_err(InstanceError::Process)?.len();
     let started = split_off(
         &order.to_keeper(None),
         place,
@@ -66,18 +68,27 @@ pub fn start(
         report,
     );
     std::thread::sleep(LISTENING);
-    let mut said = String::new();
-    let heard = listener
-        .seek(SeekFrom::Start(from))
-        .and_then(|_| listener.read_to_string(&mut said));
-    if heard.is_err() {
-        // It is in the log for whoever wants it.
-        said.clear();
-    }
+    let said = read_from(&listener, from);
     Ok(Outcome {
         result: started,
         said,
     })
+}
+
+/// What was added to `log` behind byte `from`, as far as anybody reads that far. Nothing where it
+/// cannot be read: it is in the log for whoever wants it.
+fn read_from(log: &File, from: u64) -> String {
+    let mut said = Vec::new();
+    let mut buffer = vec![0; MAX_SAID];
+    while said.len() < MAX_SAID {
+        let at = from.saturating_add(said.len() as u64);
+        match log.read_at(&mut buffer, at) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => said.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+    said.truncate(MAX_SAID);
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 impl<'a> Start<'a> {
@@ -142,5 +153,22 @@ pub(super) fn split_off(
         None => Err(InstanceError::NotStarted {
             reason: "failed to start instance: its process ended without a word".to_owned(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_is_bounded_and_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.err");
+        std::fs::write(&path, b"before\xffnow").unwrap();
+        let log = File::open(&path).unwrap();
+        assert_eq!(read_from(&log, 6), "\u{fffd}now");
+        assert_eq!(read_from(&log, 100), "");
+        std::fs::write(&path, vec![b'x'; 3 * MAX_SAID]).unwrap();
+        assert_eq!(read_from(&log, 1).len(), MAX_SAID);
     }
 }

@@ -101,7 +101,7 @@ fn first_process(proc: Option<&Proc>, record: &Record) -> Option<OwnedFd> {
     let proof = record.skiff.as_ref()?;
     let pid = (record.pid > 0).then(|| Pid::from_raw(record.pid))??;
     let descriptor = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    let seen = proc?.look(record.pid)?;
+    let seen = proc?.look(record.pid).ok()??;
     (seen.parent == record.ppid && seen.start == proof.start).then_some(descriptor)
 }
 

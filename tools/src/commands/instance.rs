@@ -162,13 +162,12 @@ fn folder_of(user: Option<&str>, purpose: &str, context: &Context) -> anyhow::Re
 /// The running instances whose names fit `pattern`; those of `--sharens` only where they are asked
 /// for.
 fn matching(folder: &Folder, pattern: &str, with_shared: bool) -> anyhow::Result<Vec<Live>> {
-    let all = folder.all()?;
-    let shared = |live: &Live| live.record.name.starts_with(SHARED_PREFIX);
-    Ok(all
-        .into_iter()
-        .filter(|live| with_shared || live.record.name == pattern || !shared(live))
-        .filter(|live| pattern::fits(pattern, &live.record.name))
-        .collect())
+    Ok(folder.all(&|name| fits(pattern, name, with_shared))?)
+}
+
+fn fits(pattern: &str, name: &str, with_shared: bool) -> bool {
+    (with_shared || name == pattern || !name.starts_with(SHARED_PREFIX))
+        && pattern::fits(pattern, name)
 }
 
 /// The name in `instance://NAME`, as far as `image` is one.

@@ -1,11 +1,12 @@
 //! `instance list`.
 
 use serde::Serialize;
-use skiff_launcher::instance::record::{Live, Record};
+use skiff_launcher::instance::record::Record;
 
-use super::{folder_of, matching, switch, text};
+use super::{fits, folder_of, switch, text};
 use crate::cli::Context;
 use crate::cli::instance::ListArgs;
+use crate::commands::cache::list::plain;
 use crate::exit::ExitStatus;
 use crate::output;
 
@@ -38,8 +39,8 @@ pub fn list(args: &ListArgs, context: &Context) -> anyhow::Result<ExitStatus> {
     let folder = folder_of(user.as_deref(), "list", context)?;
     let pattern = args.words.first().map(|word| word.to_string_lossy());
     let pattern = pattern.as_deref().unwrap_or("*");
-    let found = matching(&folder, pattern, switch(args.all, "ALL", context))?;
-    let records: Vec<&Record> = found.iter().map(|live: &Live| &live.record).collect();
+    let all = switch(args.all, "ALL", context);
+    let records = folder.records(&|name| fits(pattern, name, all))?;
     let text = if args.json {
         json(&records)?
     } else if switch(args.logs, "LOGS", context) {
@@ -51,7 +52,7 @@ pub fn list(args: &ListArgs, context: &Context) -> anyhow::Result<ExitStatus> {
     Ok(ExitStatus::Success)
 }
 
-fn json(records: &[&Record]) -> anyhow::Result<String> {
+fn json(records: &[Record]) -> anyhow::Result<String> {
     let instances = Instances {
         instances: records
             .iter()
@@ -74,28 +75,28 @@ fn json(records: &[&Record]) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn table(records: &[&Record]) -> String {
+fn table(records: &[Record]) -> String {
     let mut rows = vec![["INSTANCE NAME", "PID", "IP", "IMAGE"].map(str::to_owned)];
     rows.extend(records.iter().map(|record| {
         [
             record.name.clone(),
             record.pid.to_string(),
-            record.ip.clone(),
-            record.image.clone(),
+            plain(&record.ip),
+            plain(&record.image),
         ]
     }));
     laid_out(&rows)
 }
 
-fn logs(records: &[&Record]) -> String {
+fn logs(records: &[Record]) -> String {
     let mut rows = vec![["INSTANCE NAME", "PID", "LOGS"].map(str::to_owned)];
     for record in records {
         rows.push([
             record.name.clone(),
             record.pid.to_string(),
-            record.log_err_path.clone(),
+            plain(&record.log_err_path),
         ]);
-        rows.push([String::new(), String::new(), record.log_out_path.clone()]);
+        rows.push([String::new(), String::new(), plain(&record.log_out_path)]);
     }
     laid_out(&rows)
 }

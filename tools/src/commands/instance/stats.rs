@@ -8,6 +8,7 @@ use skiff_launcher::limits::{Figures, figures};
 use super::{folder_of, matching};
 use crate::cli::Context;
 use crate::cli::instance::StatsArgs;
+use crate::commands::cache::list::plain;
 use crate::exit::{CommandError, ExitStatus};
 use crate::output;
 
@@ -39,7 +40,9 @@ pub fn stats(args: &StatsArgs, context: &Context) -> anyhow::Result<ExitStatus> 
     };
     output::info(format_args!(
         "Stats for {} instance of {} (PID={})",
-        live.record.name, live.record.image, live.record.pid
+        live.record.name,
+        plain(&live.record.image),
+        live.record.pid
     ));
     let pid = live.record.pid;
     let Ok(mut before) = figures::of(pid) else {

@@ -7,6 +7,7 @@ use skiff_launcher::instance::stop::{self as launcher, Event, Manner};
 use super::{folder_of, matching, switch, text};
 use crate::cli::Context;
 use crate::cli::instance::StopArgs;
+use crate::commands::cache::list::plain;
 use crate::exit::{CommandError, ExitStatus};
 use crate::output;
 
@@ -48,11 +49,15 @@ pub fn stop(args: &StopArgs, context: &Context) -> anyhow::Result<ExitStatus> {
     launcher::stop(&folder, found, manner, &mut |event| match event {
         Event::Stopping(record) => output::info(format_args!(
             "Stopping {} instance of {} (PID={})",
-            record.name, record.image, record.pid
+            record.name,
+            plain(&record.image),
+            record.pid
         )),
         Event::Killing(record) => output::info(format_args!(
             "Killing {} instance of {} (PID={}) (Timeout)",
-            record.name, record.image, record.pid
+            record.name,
+            plain(&record.image),
+            record.pid
         )),
     });
     Ok(ExitStatus::Success)
