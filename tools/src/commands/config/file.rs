@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
@@ -12,37 +13,51 @@ use rustix::io::Errno;
 /// How often a file that was replaced while we waited for it is opened anew.
 const MAX_TRIES: usize = 100;
 
+/// How long somebody else may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often is looked whether they have done.
+const STEP: Duration = Duration::from_millis(20);
+
 /// A file that nobody else of those who ask changes.
 #[derive(Debug)]
 pub(crate) struct Held {
     path: PathBuf,
     file: File,
+    /// A file of its own is locked: whoever may read the file itself could keep it locked for ever.
+    _lock: Option<File>,
 }
 
 impl Held {
     /// Opens the file for changing it; with `create`, makes an empty one where there is none.
     ///
     /// # Errors
-    /// It is missing, or may not be written; links are refused.
+    /// It is missing, or may not be written, or others do not let go of it; links are refused.
     pub(crate) fn open(path: &Path, create: bool) -> io::Result<Self> {
+        Self::open_within(path, create, PATIENCE)
+    }
+
+    fn open_within(path: &Path, create: bool, patience: Duration) -> io::Result<Self> {
+        let until = Instant::now() + patience;
+        // No lock is left beside what is not there.
+        if !create {
+            fs::symlink_metadata(path)?;
+        }
+        let lock = lock_beside(path)?;
+        if let Some((lock, lock_path)) = &lock {
+            take(lock, lock_path, until)?;
+        }
         for _ in 0..MAX_TRIES {
-            let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = fs::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(create)
-                .mode(0o644)
-                .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
-                .open(path)?;
-            rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-            let own = file.metadata()?;
+            let file = open(path, 0o644, create)?;
+            if lock.is_none() {
+                take(&file, path, until)?;
+            }
             // Whoever had it before us may have put another one in its place.
-            let same = fs::symlink_metadata(path)
-                .is_ok_and(|now| now.ino() == own.ino() && now.dev() == own.dev());
-            if same {
+            if is_at(&file, path) {
                 return Ok(Self {
                     path: path.to_owned(),
                     file,
+                    _lock: lock.map(|(lock, _)| lock),
                 });
             }
         }
@@ -98,6 +113,60 @@ impl Held {
     }
 }
 
+fn open(path: &Path, mode: u32, create: bool) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(create)
+        .mode(mode)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
+        .open(path)
+}
+
+/// The file beside `path` that is locked in its stead, which only its owner can open; it stays.
+/// `None` for those who own the file but not its folder.
+fn lock_beside(path: &Path) -> io::Result<Option<(File, PathBuf)>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.skiff-lock"));
+    match open(&beside, 0o600, true) {
+        Ok(lock) => {
+            // One that was made by hand may be open to all.
+            if lock.metadata()?.mode() & 0o077 != 0 {
+                lock.set_permissions(fs::Permissions::from_mode(0o600))?;
+            }
+            Ok(Some((lock, beside)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Locks `file`, which is at `path`, by `until`.
+fn take(file: &File, path: &Path, until: Instant) -> io::Result<()> {
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < until => {
+                std::thread::sleep(STEP);
+            }
+            Err(Errno::WOULDBLOCK) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("another process keeps {} locked", path.display()),
+                ));
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    file.metadata().is_ok_and(|own| {
+        fs::symlink_metadata(path).is_ok_and(|now| now.ino() == own.ino() && now.dev() == own.dev())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +186,26 @@ mod tests {
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(Held::open(&link, false).is_err());
         assert!(Held::open(&folder.path().join("none"), false).is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert!(!folder.path().join(".none.skiff-lock").exists());
+        let lock = fs::metadata(folder.path().join(".f.skiff-lock")).unwrap();
+        assert_eq!(lock.mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn locks_of_readers_keep_nobody_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        fs::write(&path, "old").unwrap();
+        let reader = File::open(&path).unwrap();
+        rustix::fs::flock(&reader, FlockOperation::LockExclusive).unwrap();
+        let held = Held::open(&path, false).unwrap();
+        let error = Held::open_within(&path, false, Duration::ZERO).unwrap_err();
+        assert!(
+            error.to_string().contains(".f.skiff-lock locked"),
+            "{error}"
+        );
+        held.replace("new").unwrap();
+        Held::open_within(&path, false, Duration::ZERO).unwrap();
     }
 
     #[test]
