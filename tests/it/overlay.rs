@@ -570,6 +570,70 @@ fn nothing_half_made_is_left() {
 }
 
 #[test]
+fn an_interrupted_creation_leaves_nothing() {
+    require!("interrupted overlay create"; Skiff, Apptainer);
+    let folder = Folder::new("interrupted");
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(&folder.0).expect("ours").flatten();
+        entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
+    };
+    for (round, wait) in [0, 3, 10, 30].into_iter().enumerate() {
+        let name = format!("{round}.img");
+        let args = ["overlay", "create", "--fakeroot", "--size", "512", &name];
+        let mut child = folder.command(Who::User, skiff(), &args).start();
+        let begin = Instant::now();
+        // Its private directory says that it has begun.
+        while names().iter().all(|name| !name.starts_with(".overlay-"))
+            && matches!(child.try_wait(), Ok(None))
+        {
+            assert!(
+                begin.elapsed() < Duration::from_secs(20),
+                "it does not begin"
+            );
+        }
+        std::thread::sleep(Duration::from_millis(wait));
+        let pid = i32::try_from(child.id()).expect("small");
+        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
+        }
+        child.wait().expect("it ended");
+        let left = names();
+        assert!(
+            left.iter().all(|name| name.ends_with(".img")),
+            "{wait} ms: {left:?}"
+        );
+    }
+}
+
+#[test]
+fn two_at_once_do_not_spoil_a_sif() {
+    require!("overlay create twice"; Skiff, Apptainer, Fuse, UserNamespaces);
+    let folder = Folder::new("twice");
+    let sif = folder.at("x.sif");
+    std::fs::copy(&all_images().plain_sif, &sif).expect("room");
+    ordinary().own(&sif);
+    let before = std::fs::metadata(&sif).expect("there").len();
+    let start = || {
+        let args = ["overlay", "create", "x.sif"];
+        folder.command(Who::User, skiff(), &args).start()
+    };
+    let both = [start(), start()];
+    let made = both
+        .into_iter()
+        .filter_map(|mut child| child.wait().ok())
+        .filter(std::process::ExitStatus::success)
+        .count();
+    assert_eq!(made, 1);
+    let size = std::fs::metadata(&sif).expect("there").len();
+    assert_eq!(size, before.next_multiple_of(4096) + (64 << 20));
+    folder
+        .run(Who::User, skiff(), &["exec", "-w", "x.sif", "true"])
+        .expect_success("writing");
+}
+
+#[test]
 fn a_sandbox_is_written_to_by_its_owner() {
     require!("--writable"; Skiff, Apptainer, Fuse, UserNamespaces);
     let user: &User = ordinary();

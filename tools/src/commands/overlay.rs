@@ -1,10 +1,12 @@
 //! `overlay`: images that changes are kept in.
 
 mod ext3;
+mod scratch;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,15 +15,21 @@ use clap::Args;
 use skiff_fs::format::sif::{DataType, Extra, FsType, NewObject, PartitionType, Sif, edit};
 use skiff_fs::image::{Image, ImageError, ImageKind};
 
+use skiff_launcher::kernel;
+
 use super::EMPTY;
 use crate::cli::Context;
 use crate::cli::value::{Strings, int_parser};
 use crate::cli::verb::{Arity, Verb, call};
 use crate::exit::ExitStatus;
 use crate::text::{chain, os_error};
+use scratch::Ends;
 
 /// Smallest overlay, as in Apptainer.
 const MIN_MIB: i64 = 64;
+
+/// Bytes of a SIF that whoever adds to it locks: its header, which no launch does.
+const HEADER: u64 = 128;
 
 /// The verbs below `overlay`.
 pub const VERBS: &[Verb] = &[Verb {
@@ -84,10 +92,11 @@ pub fn create(args: &CreateArgs, _: &Context) -> anyhow::Result<ExitStatus> {
             .map(PathBuf::from)
             .collect(),
     };
+    let ends = Ends::watch().context("while taking signals")?;
     match std::fs::symlink_metadata(&path) {
-        Ok(_) => add_to_sif(&path, &wish)?,
+        Ok(_) => add_to_sif(&path, wish, &ends)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let made = ext3::make(&wish, &beside(&path)?)?;
+            let made = ext3::make(&wish, &beside(&path)?, &ends)?;
             made.keep_as(&path)
                 .with_context(|| format!("while creating overlay image {}", path.display()))?;
         }
@@ -116,31 +125,79 @@ fn beside(path: &Path) -> anyhow::Result<PathBuf> {
         })
 }
 
-fn add_to_sif(path: &Path, wish: &ext3::Wish) -> anyhow::Result<()> {
+fn add_to_sif(path: &Path, wish: ext3::Wish, ends: &Ends) -> anyhow::Result<()> {
     let shown = path.display();
-    let image = Image::open(path).map_err(|error| {
-        let reason = match &error {
-            ImageError::Open { source, .. } | ImageError::Read { source, .. } => os_error(source),
-            other => chain(other),
-        };
-        anyhow::anyhow!("while opening image file {shown}: {reason}")
-    })?;
-    let sif = match image.kind() {
-        ImageKind::Sif(sif) => sif,
-        ImageKind::Ext3 { .. } => anyhow::bail!("EXT3 overlay image {shown} already exists"),
-        ImageKind::Sandbox | ImageKind::Squashfs { .. } => {
-            anyhow::bail!("destination image must be SIF image")
-        }
-    };
-    refuse(path, sif)?;
+    let failed =
+        |error: std::io::Error| anyhow::anyhow!("while opening {shown}: {}", os_error(&error));
+    // What cannot be done at all is said at once.
+    refuse(
+        path,
+        sif_in(
+            path,
+            &Image::open(path).map_err(|error| unopened(path, &error))?,
+        )?,
+    )?;
     let file = File::options()
         .read(true)
         .write(true)
         .open(path)
-        .map_err(|error| anyhow::anyhow!("while opening {shown}: {}", os_error(&error)))?;
-    let made = ext3::make(wish, &std::env::temp_dir())?;
+        .map_err(failed)?;
+    let wish = ext3::Wish {
+        // Holes stay holes in the SIF.
+        sparse: true,
+        ..wish
+    };
+    let target = std::fs::canonicalize(path).map_err(failed)?;
+    let mut place = beside(&target)?;
+    if rustix::fs::access(&place, rustix::fs::Access::WRITE_OK).is_err() {
+        // The SIF may be changed, and nothing made beside it.
+        place = std::env::temp_dir();
+    }
+    let made = ext3::make(&wish, &place, ends)?;
+    // Others may have changed it while the file system was made.
+    lock(path, &file)?;
+    let copy = file.try_clone().map_err(failed)?;
+    let image = Image::from_file(copy, path).map_err(|error| unopened(path, &error))?;
+    let sif = sif_in(path, &image)?;
+    refuse(path, sif)?;
     append(&file, sif, &made, wish.size)
         .map_err(|error| anyhow::anyhow!("while adding to {shown}: {}", os_error(&error)))
+}
+
+fn unopened(path: &Path, error: &ImageError) -> anyhow::Error {
+    let reason = match error {
+        ImageError::Open { source, .. } | ImageError::Read { source, .. } => os_error(source),
+        other => chain(other),
+    };
+    anyhow::anyhow!("while opening image file {}: {reason}", path.display())
+}
+
+fn sif_in<'a>(path: &Path, image: &'a Image) -> anyhow::Result<&'a Sif> {
+    match image.kind() {
+        ImageKind::Sif(sif) => Ok(sif),
+        ImageKind::Ext3 { .. } => {
+            anyhow::bail!("EXT3 overlay image {} already exists", path.display())
+        }
+        ImageKind::Sandbox | ImageKind::Squashfs { .. } => {
+            anyhow::bail!("destination image must be SIF image")
+        }
+    }
+}
+
+/// Locks `file`, opened at `path`, against others who add to it, with the kind of lock that launches
+/// take on the overlay behind; a place without locks goes without.
+fn lock(path: &Path, file: &File) -> anyhow::Result<()> {
+    let shown = path.display();
+    if matches!(kernel::lock_range(file.as_fd(), true, 0, HEADER), Ok(false)) {
+        anyhow::bail!("SIF image {shown} is being changed by another command: try again later");
+    }
+    let is_same = file.metadata().is_ok_and(|own| {
+        std::fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (own.dev(), own.ino()))
+    });
+    if !is_same {
+        anyhow::bail!("SIF image {shown} was replaced meanwhile: try again");
+    }
+    Ok(())
 }
 
 /// Refuses SIFs that cannot have an overlay, or have one.

@@ -1,8 +1,7 @@
-//! Makes ext3 file systems with mkfs.ext3, in a file of their own that is gone again unless it is
-//! kept.
+//! Makes ext3 file systems with mkfs.ext3, in a private directory that is gone again afterwards.
 
 use std::fs::{DirBuilder, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +12,7 @@ use rustix::fs::{CWD, FallocateFlags, RenameFlags, SeekFrom};
 use skiff_launcher::programs;
 
 use super::private;
+use super::scratch::{Ends, Scratch};
 use crate::text::os_error;
 
 /// Bytes copied at a time.
@@ -36,6 +36,7 @@ pub(super) struct Wish {
 pub(super) struct Made {
     path: PathBuf,
     file: File,
+    _scratch: Scratch,
 }
 
 impl Made {
@@ -83,35 +84,34 @@ impl Made {
     }
 }
 
-impl Drop for Made {
-    fn drop(&mut self) {
-        // Renamed away it is no longer there.
-        let _gone = std::fs::remove_file(&self.path);
-    }
-}
-
-/// Makes one in the directory `place`.
+/// Makes one in the directory `place`; `ends` sees to it that nothing is left whatever happens.
 ///
 /// # Errors
 /// One line about what is in the way.
-pub(super) fn make(wish: &Wish, place: &Path) -> anyhow::Result<Made> {
+pub(super) fn make(wish: &Wish, place: &Path, ends: &Ends) -> anyhow::Result<Made> {
     let mkfs = find("mkfs.ext3")?;
-    let layout = Layout::new(&wish.directories)?;
-    let path = place.join(format!(".overlay-{:016x}", random()?));
+    let layout = Layout::new(&wish.directories, ends)?;
+    let creating = |error: io::Error| {
+        anyhow::anyhow!(
+            "while creating overlay image in {}: {}",
+            place.display(),
+            os_error(&error)
+        )
+    };
+    let scratch = ends.scratch(place).map_err(creating)?;
+    let path = scratch.path().join("image");
     let file = File::options()
         .read(true)
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&path)
-        .map_err(|error| {
-            anyhow::anyhow!(
-                "while creating overlay image in {}: {}",
-                place.display(),
-                os_error(&error)
-            )
-        })?;
-    let made = Made { path, file };
+        .map_err(creating)?;
+    let made = Made {
+        path,
+        file,
+        _scratch: scratch,
+    };
     // Whatever the umask.
     made.file.set_permissions(private())?;
     let no_room = |error: io::Error| {
@@ -128,14 +128,15 @@ pub(super) fn make(wish: &Wish, place: &Path) -> anyhow::Result<Made> {
     run(
         Command::new(&mkfs)
             .args(["-q", "-F", "-d"])
-            .arg(&layout.0)
+            .arg(&layout.path)
             .arg(&made.path),
         "mkfs.ext3",
+        ends,
     )?;
     if wish.fakeroot {
         let mut command = Command::new(find("debugfs")?);
         command.arg("-w");
-        give_to_root(command, &made.path, &wish.directories)?;
+        give_to_root(command, &made.path, &wish.directories, ends)?;
     }
     Ok(made)
 }
@@ -159,21 +160,33 @@ fn take_room(file: &File, size: u64) -> io::Result<()> {
 }
 
 /// The directories that the file system starts with, on the host.
-struct Layout(PathBuf);
+struct Layout {
+    path: PathBuf,
+    _scratch: Scratch,
+}
 
 impl Layout {
-    fn new(directories: &[PathBuf]) -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("overlay-{:016x}", random()?));
-        let shown = path.display().to_string();
-        let failed =
-            |error: io::Error| anyhow::anyhow!("while creating {shown}: {}", os_error(&error));
+    fn new(directories: &[PathBuf], ends: &Ends) -> anyhow::Result<Self> {
+        let place = std::env::temp_dir();
+        let failed = |error: io::Error| {
+            anyhow::anyhow!(
+                "while creating the layout of the overlay in {}: {}",
+                place.display(),
+                os_error(&error)
+            )
+        };
+        let scratch = ends.scratch(&place).map_err(failed)?;
+        let path = scratch.path().join("layout");
         let mut builder = DirBuilder::new();
         builder.mode(0o755);
         builder.create(&path).map_err(failed)?;
-        let layout = Self(path);
-        let upper = layout.0.join("upper");
+        let layout = Self {
+            path,
+            _scratch: scratch,
+        };
+        let upper = layout.path.join("upper");
         for name in ["upper", "work"] {
-            let directory = layout.0.join(name);
+            let directory = layout.path.join(name);
             builder.create(&directory).map_err(failed)?;
             std::fs::set_permissions(
                 &directory,
@@ -210,12 +223,6 @@ impl Recursive for DirBuilder {
     }
 }
 
-impl Drop for Layout {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// `directory` relative to the root; `None` when `..` leads out of it.
 fn inside(directory: &Path) -> Option<PathBuf> {
     let mut inside = PathBuf::new();
@@ -230,7 +237,12 @@ fn inside(directory: &Path) -> Option<PathBuf> {
 }
 
 /// Makes everything in the file system root's, whoever made it.
-fn give_to_root(mut debugfs: Command, image: &Path, directories: &[PathBuf]) -> anyhow::Result<()> {
+fn give_to_root(
+    mut debugfs: Command,
+    image: &Path,
+    directories: &[PathBuf],
+    ends: &Ends,
+) -> anyhow::Result<()> {
     let mut names = vec![PathBuf::from("upper"), PathBuf::from("work")];
     for directory in directories.iter().filter_map(|directory| inside(directory)) {
         let full = Path::new("upper").join(directory);
@@ -246,11 +258,16 @@ fn give_to_root(mut debugfs: Command, image: &Path, directories: &[PathBuf]) -> 
             script.push_str(&format!("set_inode_field \"/{name}\" {field} 0\n"));
         }
     }
+    // Beside the image, where nobody else can put anything.
     let commands = image.with_extension("commands");
-    std::fs::write(&commands, script).context("while writing commands for debugfs")?;
-    let done = run(debugfs.arg("-f").arg(&commands).arg(image), "debugfs");
-    let _gone = std::fs::remove_file(&commands);
-    done
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&commands)
+        .and_then(|mut file| file.write_all(script.as_bytes()))
+        .context("while writing commands for debugfs")?;
+    run(debugfs.arg("-f").arg(&commands).arg(image), "debugfs", ends)
 }
 
 fn find(name: &str) -> anyhow::Result<PathBuf> {
@@ -260,14 +277,19 @@ fn find(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// Runs a program of e2fsprogs with nothing of the caller's environment.
-fn run(command: &mut Command, name: &str) -> anyhow::Result<()> {
-    let output = command
+fn run(command: &mut Command, name: &str, ends: &Ends) -> anyhow::Result<()> {
+    let failed = |error: io::Error| anyhow::anyhow!("while running {name}: {}", os_error(&error));
+    let child = command
         .env_clear()
         .env("PATH", programs::PLACES.join(":"))
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
-        .output()
-        .map_err(|error| anyhow::anyhow!("while running {name}: {}", os_error(&error)))?;
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let _watched = ends.child(&child);
+    let output = child.wait_with_output().map_err(failed)?;
     if output.status.success() {
         return Ok(());
     }
@@ -277,10 +299,4 @@ fn run(command: &mut Command, name: &str) -> anyhow::Result<()> {
         output.status,
         said.trim()
     )
-}
-
-fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(u64::from_ne_bytes(bytes))
 }
