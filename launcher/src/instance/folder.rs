@@ -431,3 +431,46 @@ fn failed(path: &Path, source: io::Error) -> InstanceError {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_left_alone() {
+        let base = tempfile::tempdir().unwrap();
+        let owner = rustix::process::geteuid().as_raw();
+        let folder = Folder::new(base.path(), "me", owner);
+        let place = folder.reserve("x").unwrap();
+        // Nothing is held that is not there.
+        assert!(place.hold().is_none() && !place.is_held());
+        place.unlock();
+        drop(place);
+        let record = folder.records.join("x/x.json");
+        std::fs::write(&record, "{\"of\": \"another version\"}").unwrap();
+        assert!(folder.all(&|_| true).unwrap().is_empty());
+        let refused = folder.reserve("x").unwrap_err();
+        assert!(matches!(refused, InstanceError::Unread { .. }), "{refused}");
+        assert!(record.exists());
+        // What a crash leaves takes no name.
+        std::fs::write(&record, "").unwrap();
+        assert!(folder.all(&|_| true).unwrap().is_empty());
+        assert!(!record.exists());
+    }
+
+    #[test]
+    fn who_is_on_the_way_in_is_seen() {
+        let base = tempfile::tempdir().unwrap();
+        let owner = rustix::process::geteuid().as_raw();
+        let folder = Folder::new(base.path(), "me", owner);
+        let place = folder.reserve("x").unwrap();
+        std::fs::write(folder.records.join("x/x.json"), "").unwrap();
+        assert!(!place.is_held());
+        let one = place.hold().unwrap();
+        let other = place.hold().unwrap();
+        drop(one);
+        assert!(place.is_held());
+        drop(other);
+        assert!(!place.is_held());
+    }
+}
