@@ -7,6 +7,7 @@
 //! points       links of an image under bind points                (CVE-2024-0132, -2025-23359)
 //! kernel       links of an image under /proc, /dev and terminals  (CVE-2025-31133, -52565, -52881)
 //! helpers      the image's environment in programs of the host    (CVE-2025-23266)
+//! overlays     links where a program of the host removes what it finds
 //! places       session and runtime directories of others          (CVE-2019-19724, -2020-25039)
 //! accounts     lines smuggled into passwd and group files
 //! limits       paths compared as text                             (CVE-2026-48785)
@@ -17,6 +18,7 @@ mod descriptors;
 mod helpers;
 mod kernel;
 mod limits;
+mod overlays;
 mod places;
 mod points;
 mod program;

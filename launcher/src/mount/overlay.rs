@@ -241,6 +241,9 @@ fn finish(
         Level::Debug,
         &format!("fuse-overlayfs instead of the kernel's overlay: {why}"),
     );
+    if let Some(base) = &stack.upper {
+        secure_work(base.as_fd(), &wishes.plan.upper)?;
+    }
     match program::overlay(stack) {
         Err(OverlayError::NoProgram { .. }) if in_memory && on_upper.is_some() => {
             // Short of some operations on directories, which is better than nothing.
@@ -255,6 +258,22 @@ fn finish(
         .into()),
         other => Ok(other?),
     }
+}
+
+/// Makes sure that `work/work` in `base` is a directory of its own: the program would follow a link
+/// there, to wherever on the host, and remove all that it finds.
+fn secure_work(base: BorrowedFd<'_>, upper: &Upper) -> Result<(), OverlayError> {
+    resolve::make_directory(base, "work".as_ref(), 0o755)
+        .and_then(|work| resolve::make_directory(work.as_fd(), "work".as_ref(), 0o700))
+        .map(drop)
+        .map_err(|error| OverlayError::Upper {
+            name: "work/work",
+            layer: named(upper),
+            reason: match error {
+                Errno::NOTDIR | Errno::LOOP => "what is there is no directory".to_owned(),
+                other => errno_reason(other),
+            },
+        })
 }
 
 fn named(upper: &Upper) -> String {

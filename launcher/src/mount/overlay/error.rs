@@ -29,7 +29,7 @@ pub enum OverlayError {
     /// Changes have no place in it.
     #[error("container creation failed: could not make {name} in {layer}: {reason}")]
     Upper {
-        /// `upper` or `work`.
+        /// `upper`, `work` or `work/work`.
         name: &'static str,
         /// The layer.
         layer: String,
