@@ -49,6 +49,8 @@ pub struct ServedLayer<'a> {
     pub offset: u64,
     /// Number of bytes.
     pub size: u64,
+    /// Ids of the user namespace that sees it; `None`: each has its own number.
+    pub ids: Option<&'a IdMap>,
 }
 
 /// Makes mounted roots; implemented by the program over the file system server.

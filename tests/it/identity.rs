@@ -96,6 +96,14 @@ fn owners_of_the_image_are_seen_where_their_ids_exist() {
     assert_eq!(owner(&["--fakeroot"]), "33:34");
     let only = ["--fakeroot", "--ignore-subuid", "--ignore-fakeroot-command"];
     assert_eq!(owner(&only), "0:0");
+    // Images beside the root likewise.
+    let data = format!("{}:/mnt:image-src=/", image.display());
+    let beside = |options: &[&str]| {
+        let options = [options, &["-B", &data]].concat();
+        told(&options, &image, &["stat", "-c", "%u:%g", "/mnt/opt/given"])
+    };
+    assert_eq!(beside(&["--fakeroot"]), "33:34");
+    assert_eq!(beside(&only), "0:0");
     let user = ordinary();
     assert_eq!(owner(&[]), format!("{}:{}", user.uid, user.gid));
     // Who is root there may become whoever owns it, and give it back.

@@ -155,7 +155,7 @@ impl RootfsProvider for Provider<'_> {
             .map_while(|_| connection::clone_device(device.as_fd()).ok())
             .collect::<Vec<_>>();
         let devices = std::iter::once(device).chain(siblings).collect();
-        let owners = FuseBackend::container_owners(None);
+        let owners = FuseBackend::container_owners(layer.ids);
         let answers = FileSystem::new(Arc::new(tree), owners, RootLayout::Image, threads);
         session::serve(&Arc::new(answers), devices)
     }

@@ -28,6 +28,7 @@ use super::resolve;
 use super::session::{MemoryKind, Session};
 use super::{sandbox, tree};
 use crate::error::{LaunchError, errno_reason};
+use crate::idmap::IdMap;
 use crate::plan::{Upper, WritingPlan};
 use crate::report::{Level, Report};
 use crate::request::writing::{Layer, LayerContent};
@@ -58,6 +59,8 @@ pub struct Wishes<'a> {
     pub memory: MemoryKind,
     /// We are in a user namespace, where the overlay may only use `user.` attributes.
     pub user_namespace: bool,
+    /// The ids that it has; `None`: those of an ordinary launch.
+    pub ids: Option<&'a IdMap>,
     /// The host's later mounts are seen in the container.
     pub slave: bool,
 }
@@ -95,6 +98,7 @@ pub fn prepare(
     let mut opener = layer::Opener {
         provider,
         flushing: flushing.as_fd(),
+        ids: wishes.ids,
     };
     let images = plan
         .images

@@ -82,6 +82,7 @@ pub(crate) fn prepare_layers(
             lowest,
             memory: MemoryKind::new(plan.ramfs, plan.session_size_mib),
             user_namespace: plan.namespaces.user != UserNamespace::Host,
+            ids: plan.namespaces.ids.as_ref(),
             slave: plan.slave,
         },
         provider,

@@ -9,6 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use super::error::OverlayError;
 use super::{program, served};
 use crate::error::{errno_reason, reason};
+use crate::idmap::IdMap;
 use crate::kernel;
 use crate::mount::{resolve, tree};
 use crate::request::writing::{Layer, LayerContent};
@@ -27,6 +28,8 @@ pub(super) struct Opener<'a, 'b> {
     pub(super) provider: Option<&'a mut (dyn RootfsProvider + 'b)>,
     /// Held by programs until what they wrote is on disk.
     pub(super) flushing: BorrowedFd<'a>,
+    /// Ids of the container's user namespace.
+    pub(super) ids: Option<&'a IdMap>,
 }
 
 impl Opener<'_, '_> {
@@ -62,6 +65,7 @@ impl Opener<'_, '_> {
                     path: &layer.path,
                     offset,
                     size,
+                    ids: self.ids,
                 };
                 served::mount(&wish, provider).map_err(|error| failed(reason(&error)))?
             }
