@@ -191,6 +191,9 @@ fn run(program: &Program<'_>) -> Result<OwnedFd, OverlayError> {
 fn nurse(program: &Program<'_>) -> Result<OwnedFd, String> {
     let io = |step: &'static str| move |error: io::Error| format!("{step}: {}", reason(&error));
     let errno = |step: &'static str| move |error: Errno| format!("{step}: {}", errno_reason(error));
+    // A key of the terminal must not end us and leave the program behind, which would hold its image
+    // for ever: whoever started us may die of it, and then the program ends with its only mount.
+    kernel::block_signals().map_err(io("blocking signals"))?;
     kernel::unshare(UnshareFlags::NEWNS).map_err(io("new mount namespace"))?;
     let workplace = WORKPLACES
         .into_iter()
@@ -235,13 +238,23 @@ fn nurse(program: &Program<'_>) -> Result<OwnedFd, String> {
             kernel::exit_now(127)
         }
     };
-    wait_for_mount(child, &target).map_err(|ended| {
+    take_mount(child, &target, words).inspect_err(|_| {
+        // Nobody else would end it. One that is gone already has been waited for.
+        kernel::send_signal(child, libc::SIGKILL);
+        let _ended = waitpid(Pid::from_raw(child), WaitOptions::empty());
+    })
+}
+
+/// Takes what the program, `child`, mounts at `target`, or says why there is nothing.
+fn take_mount(child: i32, target: &str, words: OwnedFd) -> Result<OwnedFd, String> {
+    let errno = |step: &'static str| move |error: Errno| format!("{step}: {}", errno_reason(error));
+    wait_for_mount(child, target).map_err(|ended| {
         let said = read_words(words);
         if said.is_empty() { ended } else { said }
     })?;
-    let mounted = tree::clone_tree(CWD, Path::new(&target)).map_err(errno("taking the mount"))?;
+    let mounted = tree::clone_tree(CWD, Path::new(target)).map_err(errno("taking the mount"))?;
     // The program's own namespace must not keep it alive.
-    unmount(&target, UnmountFlags::DETACH).map_err(errno("letting go of the mount"))?;
+    unmount(target, UnmountFlags::DETACH).map_err(errno("letting go of the mount"))?;
     Ok(mounted)
 }
 
@@ -259,12 +272,17 @@ fn wait_for_mount(child: i32, target: &str) -> Result<(), String> {
                 .map(drop)
                 .map_err(|error| format!("it does not answer: {}", errno_reason(error)));
         }
-        if let Ok(Some((_, status))) = waitpid(Pid::from_raw(child), WaitOptions::NOHANG) {
-            return Err(match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => format!("exit status {code}"),
-                (_, Some(signal)) => format!("killed by signal {signal}"),
-                _ => "it ended".to_owned(),
-            });
+        match waitpid(Pid::from_raw(child), WaitOptions::NOHANG) {
+            Ok(None) | Err(Errno::INTR) => {}
+            Ok(Some((_, status))) => {
+                return Err(match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => format!("exit status {code}"),
+                    (_, Some(signal)) => format!("killed by signal {signal}"),
+                    _ => "it ended".to_owned(),
+                });
+            }
+            // There is nobody to wait for.
+            Err(error) => return Err(format!("waiting for it: {}", errno_reason(error))),
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));
