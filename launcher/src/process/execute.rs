@@ -4,7 +4,8 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
 use super::Program;
 use crate::error::{LaunchError, reason};
@@ -19,14 +20,17 @@ pub(super) fn execute(program: &Program) -> LaunchError {
     let Ok((path, mut arguments, environment)) = c_strings(program) else {
         return failed("an argument or a variable has a zero byte in it".to_owned());
     };
-    if leads_to_ourselves(&program.path) {
-        return failed("it is the container runtime itself".to_owned());
+    if let Some(danger) = danger(&program.path) {
+        return failed(danger.to_owned());
     }
     let error = kernel::execute(&path, &arguments, &environment);
     match error.raw_os_error() {
         // A script without interpreter line.
         Some(libc::ENOEXEC) => {
             let shell = c"/bin/sh";
+            if let Some(danger) = danger(Path::new("/bin/sh")) {
+                return failed(format!("of its shell, /bin/sh: {danger}"));
+            }
             if arguments.is_empty() {
                 arguments.push(path.clone());
             }
@@ -64,43 +68,61 @@ fn c_strings(program: &Program) -> Result<Strings, std::ffi::NulError> {
     Ok((path, arguments, environment))
 }
 
+/// This program's file.
+const OWN_FILE: &str = "/proc/self/exe";
+
 /// Scripts that name a script as their interpreter, as deep as the kernel goes.
 const MAX_SCRIPTS: usize = 5;
 
-/// Whether `path`, or the interpreter that it names, is this program's own file by way of /proc. An
-/// image that has it executed once more in the container, with the image's libraries, could open the
-/// file on the host for writing (CVE-2019-5736).
-fn leads_to_ourselves(path: &Path) -> bool {
-    let Ok(own) = rustix::fs::stat("/proc/self/exe") else {
-        return false;
-    };
+/// What is wrong with `path`, or the interpreter that it names, when it is this program's own file by
+/// way of /proc. An image that has it executed once more in the container, with the image's
+/// libraries, could open the file on the host for writing (CVE-2019-5736).
+fn danger(path: &Path) -> Option<&'static str> {
+    let own = rustix::fs::stat(OWN_FILE).ok()?;
     let mut path = path.to_owned();
     for _ in 0..=MAX_SCRIPTS {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let status = rustix::fs::stat(&path);
         if status.is_ok_and(|it| (it.st_dev, it.st_ino) == (own.st_dev, own.st_ino)) {
-            return true;
+            return Some("it is the container runtime itself");
         }
         let mut start = [0; 256];
-        let read = rustix::fs::open(&path, flags, Mode::empty())
-            .and_then(|file| rustix::io::read(file, &mut start))
-            .unwrap_or(0);
-        match interpreter(start.get(..read).unwrap_or_default()) {
-            Some(next) => path = next,
-            None => return false,
-        }
+        let read = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(file) => rustix::io::read(file, &mut start).unwrap_or(0),
+            // The kernel reads what we may not.
+            Err(Errno::ACCESS) if is_executable(&path) && may_change(&own) => {
+                return Some(
+                    "it cannot be read, so that nobody knows whether it leads to the container \
+                     runtime itself, which belongs to this user",
+                );
+            }
+            Err(_) => return None,
+        };
+        path = interpreter(start.get(..read).unwrap_or_default())?;
     }
-    false
+    None
 }
 
-/// The program that the first line of a script names.
+fn is_executable(path: &Path) -> bool {
+    rustix::fs::access(path, Access::EXEC_OK).is_ok()
+}
+
+/// Whether this user could write to the program's own file, or let himself do so.
+fn may_change(own: &Stat) -> bool {
+    own.st_uid == rustix::process::geteuid().as_raw()
+        || rustix::fs::access(OWN_FILE, Access::WRITE_OK).is_ok()
+}
+
+/// The program that the first line of a script names, as the kernel reads it: a zero byte ends the
+/// name, too.
 fn interpreter(start: &[u8]) -> Option<PathBuf> {
     let line = start.strip_prefix(b"#!")?;
+    let first = line.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
     let name = line
-        .split(|byte| *byte == b'\n')
-        .next()?
-        .split(|byte| matches!(byte, b' ' | b'\t'))
-        .find(|word| !word.is_empty())?;
+        .get(first..)?
+        .split(|byte| matches!(byte, b' ' | b'\t' | b'\n' | 0))
+        .next()
+        .filter(|name| !name.is_empty())?;
     Some(PathBuf::from(OsStr::from_bytes(name)))
 }
 
@@ -116,15 +138,18 @@ mod tests {
             of("#! \t/proc/self/exe"),
             Some(PathBuf::from("/proc/self/exe"))
         );
+        assert_eq!(of("#!/bin/sh\0 -e\n"), Some(PathBuf::from("/bin/sh")));
         assert_eq!(of("#!\n/bin/sh"), None);
+        assert_eq!(of("#! \0/bin/sh"), None);
+        assert_eq!(of("#! \t"), None);
         assert_eq!(of("\x7fELF"), None);
         assert_eq!(of(""), None);
     }
 
     #[test]
     fn ourselves() {
-        assert!(leads_to_ourselves(Path::new("/proc/self/exe")));
-        assert!(!leads_to_ourselves(Path::new("/bin/sh")));
-        assert!(!leads_to_ourselves(Path::new("/no/such/file")));
+        assert!(danger(Path::new("/proc/self/exe")).is_some());
+        assert_eq!(danger(Path::new("/bin/sh")), None);
+        assert_eq!(danger(Path::new("/no/such/file")), None);
     }
 }

@@ -66,12 +66,23 @@ fn it_is_not_run_in_place_of_the_program() {
     // A program and an interpreter that are the launcher itself, at the moment it becomes them.
     let image = den.image("self", |root| {
         std::os::unix::fs::symlink("/proc/self/exe", root.join("usr/bin/me")).expect("fresh");
-        let script = root.join("usr/bin/script");
-        std::fs::write(&script, "#!/proc/self/exe\n").expect("room");
-        std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("ours");
+        for (name, text, mode) in [
+            ("script", "#!/proc/self/exe\n", 0o755),
+            ("zero", "#!/proc/self/exe\0 -x\n", 0o755),
+            ("closed", "#!/proc/self/exe\n", 0o111),
+            ("bare", "true\n", 0o755),
+        ] {
+            let script = root.join("usr/bin").join(name);
+            std::fs::write(&script, text).expect("room");
+            std::fs::set_permissions(&script, PermissionsExt::from_mode(mode)).expect("ours");
+        }
+        // What a script without interpreter line is given to.
+        let shell = root.join("bin/sh");
+        std::fs::remove_file(&shell).expect("a userland");
+        std::os::unix::fs::symlink("/proc/self/exe", shell).expect("gone");
     });
     let own = own_skiff(&den);
-    for program in ["me", "script", "/proc/self/exe"] {
+    for program in ["me", "script", "zero", "closed", "bare", "/proc/self/exe"] {
         let mut cmd = ordinary().command(&own);
         cmd.cwd(&den.folder).env("SKIFF_LINGER", "0");
         cmd.args(["exec", "-C"])
@@ -83,5 +94,24 @@ fn it_is_not_run_in_place_of_the_program() {
             "{program}: {outcome}"
         );
         assert!(!outcome.success(), "{program}: {outcome}");
+        let said = outcome.stderr_text();
+        assert!(
+            said.contains("container runtime itself"),
+            "{program}: {outcome}"
+        );
     }
+}
+
+#[test]
+fn programs_that_cannot_be_read_run_where_skiff_is_roots() {
+    require!("programs of mode 0111"; Root, Skiff, Fuse, UserNamespaces, Mksquashfs);
+    let den = Den::new("closed");
+    let image = den.image("closed", |root| {
+        let program = root.join("usr/bin/closed");
+        std::fs::copy("/bin/true", &program).expect("room");
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o111)).expect("ours");
+    });
+    let image = image.display().to_string();
+    let outcome = den.apptainer(&["exec", "-C", &image, "closed"]).run();
+    assert!(outcome.success(), "{outcome}");
 }
