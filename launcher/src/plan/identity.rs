@@ -61,22 +61,20 @@ pub(super) struct IdentityPlan {
 impl IdentityPlan {
     /// The request with what the role adds to it.
     pub(super) fn amend(&self, request: &LaunchRequest) -> Option<LaunchRequest> {
-        let mut request = request.clone();
         let (name, value) = match &self.command {
-            Some(command) => {
-                for (source, destination) in command.files() {
-                    request.binds.push(Bind {
-                        source: source.to_owned(),
-                        destination,
-                        read_only: true,
-                        image: None,
-                    });
-                }
-                ("FAKEROOTDONTTRYCHOWN", "1")
-            }
+            Some(_) => ("FAKEROOTDONTTRYCHOWN", "1"),
             None if self.pretends => ("APT_CONFIG", fakeroot::APT_CONFIGURATION),
             None => return None,
         };
+        let mut request = request.clone();
+        for (source, destination) in self.command.iter().flat_map(FakerootCommand::files) {
+            request.binds.push(Bind {
+                source: source.to_owned(),
+                destination,
+                read_only: true,
+                image: None,
+            });
+        }
         let given = |key: &std::ffi::OsStr| key == name;
         if !request.environment.host.iter().any(|(key, _)| given(key)) {
             let variable = (name.to_owned(), value.into());
