@@ -179,11 +179,15 @@ fn under_fakeroot(program: Program) -> Program {
     let [script, words @ ..] = FakerootCommand::prefix().map(OsString::from);
     let path = PathBuf::from(&script);
     let mut environment = program.environment;
-    for (name, value) in &mut environment {
-        if name == "PATH" {
-            value.push(":");
-            value.push(fakeroot::LIBRARIES);
+    match environment.iter_mut().find(|(name, _)| name == "PATH") {
+        // An empty word would be the current directory.
+        Some((_, folders)) => {
+            if !folders.is_empty() {
+                folders.push(":");
+            }
+            folders.push(fakeroot::LIBRARIES);
         }
+        None => environment.push(("PATH".into(), fakeroot::LIBRARIES.into())),
     }
     Program {
         path,
@@ -194,5 +198,33 @@ fn under_fakeroot(program: Program) -> Program {
             .chain(program.arguments.into_iter().skip(1))
             .collect(),
         environment,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fakeroot_is_found_by_the_path_alone() {
+        let path = |environment: &[(&str, &str)]| {
+            let environment = environment
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()));
+            let program = under_fakeroot(Program {
+                path: "/bin/true".into(),
+                arguments: vec!["true".into()],
+                environment: environment.collect(),
+            });
+            let mut found = program.environment.into_iter();
+            found
+                .find(|(name, _)| name == "PATH")
+                .map(|(_, value)| value)
+        };
+        let libraries = OsString::from(fakeroot::LIBRARIES);
+        let behind = OsString::from(format!("/bin:{}", fakeroot::LIBRARIES));
+        assert_eq!(path(&[("PATH", "/bin")]), Some(behind));
+        assert_eq!(path(&[("PATH", "")]), Some(libraries.clone()));
+        assert_eq!(path(&[("LANG", "C")]), Some(libraries));
     }
 }
