@@ -83,20 +83,18 @@ pub fn launch(
     if prepares && plan.namespaces.pid.is_some() {
         setup::enter_pid_namespace()?;
     }
-    if flushed.is_some() {
-        supervise::adopt_orphans()?;
-    }
+    let flush = flushed.map(supervise::Flush::adopt_orphans).transpose()?;
     match kernel::fork().map_err(setup::io("starting process 1"))? {
         Fork::Parent(child) => {
             drop((root, images, handle));
             security::apply_to_supervisor(&plan.security)?;
-            return supervise::outer(child, flushed);
+            return supervise::outer(child, flush);
         }
         Fork::Child => setup::die_with_parent(&handle)?,
     }
     drop(handle);
-    if flushed.is_some() {
-        drop(flushed);
+    if flush.is_some() {
+        drop(flush);
         setup::enter_mount_namespace()?;
     }
     setup::build(plan, root, images, report)?;

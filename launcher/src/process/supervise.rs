@@ -23,42 +23,67 @@ const ORPHAN_INTERVAL: Timespec = Timespec {
     tv_nsec: 20_000_000,
 };
 
-/// Makes orphans of the container children of this process, which can see by them that the
-/// container lives on.
-pub(crate) fn adopt_orphans() -> Result<(), LaunchError> {
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| {
-        LaunchError::Setup {
-            step: "adopting orphans",
-            reason: errno_reason(error),
-        }
-    })
+/// What a launch that writes to images waits for at its end.
+#[derive(Debug)]
+pub(crate) struct Flush {
+    /// Ends when the images are complete on disk.
+    flushed: OwnedFd,
+    /// Children from before, of the program that became this one: they are not the container's.
+    others: Vec<String>,
 }
 
-/// Waits for the end of `flushed`, when all that was written to an image is on disk. Processes
-/// that the container has left behind keep it mounted; they are not waited for.
-fn wait_until_flushed(flushed: &OwnedFd) {
-    loop {
-        let mut watched = [PollFd::new(flushed, PollFlags::IN)];
-        match poll(&mut watched, Some(&ORPHAN_INTERVAL)) {
-            Ok(0) | Err(Errno::INTR) => {}
-            _ => return,
-        }
-        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-        let own = rustix::process::getpid().as_raw_nonzero();
-        let children = format!("/proc/self/task/{own}/children");
-        if std::fs::read(children).is_ok_and(|list| !list.is_empty()) {
-            return;
+impl Flush {
+    /// Makes orphans of the container, which is still to be started, children of this process: by
+    /// them it sees that the container lives on.
+    pub(crate) fn adopt_orphans(flushed: OwnedFd) -> Result<Self, LaunchError> {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| {
+            LaunchError::Setup {
+                step: "adopting orphans",
+                reason: errno_reason(error),
+            }
+        })?;
+        Ok(Self {
+            flushed,
+            others: children(),
+        })
+    }
+
+    /// Waits until all that was written to an image is on disk. Processes that the container has
+    /// left behind keep it mounted; they are not waited for.
+    fn wait(&self) {
+        loop {
+            let mut watched = [PollFd::new(&self.flushed, PollFlags::IN)];
+            match poll(&mut watched, Some(&ORPHAN_INTERVAL)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                _ => return,
+            }
+            reap_all();
+            if children().iter().any(|child| !self.others.contains(child)) {
+                return;
+            }
         }
     }
 }
 
-/// Waits for process 1 and ends as it did; signals are blocked already. With `flushed`, images that
+/// Numbers of this process's children; none where the kernel does not tell.
+fn children() -> Vec<String> {
+    let own = rustix::process::getpid().as_raw_nonzero();
+    let list = std::fs::read_to_string(format!("/proc/self/task/{own}/children"));
+    let list = list.unwrap_or_default();
+    list.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// Waits for process 1 and ends as it did; signals are blocked already. With `flush`, images that
 /// were written to are complete when this returns.
-pub(crate) fn outer(child: i32, flushed: Option<OwnedFd>) -> Result<u8, LaunchError> {
-    let status = wait_outside(child)?;
-    if let Some(flushed) = flushed {
-        wait_until_flushed(&flushed);
-    }
+pub(crate) fn outer(child: i32, flush: Option<Flush>) -> Result<u8, LaunchError> {
+    let status = match flush {
+        Some(flush) => {
+            let status = wait_with_orphans(child)?;
+            flush.wait();
+            status
+        }
+        None => wait_outside(child)?,
+    };
     if let Some(signal) = status.terminating_signal() {
         kernel::die_by(signal);
     }
@@ -130,7 +155,12 @@ fn reap_all() {
 pub(crate) fn init(child: i32) -> Result<u8, LaunchError> {
     // What `ps` shows in the container; a nicety that may fail.
     rustix::thread::set_name(c"appinit").ok();
-    let status = wait_for(child, || {
+    wait_with_orphans(child).map(exit_code)
+}
+
+/// Waits for `child`, and collects every other dead child meanwhile.
+fn wait_with_orphans(child: i32) -> Result<WaitStatus, LaunchError> {
+    wait_for(child, || {
         loop {
             // An error says that there is no child left, which cannot be while the program runs.
             let (pid, status) = wait(WaitOptions::NOHANG).ok().flatten()?;
@@ -138,8 +168,7 @@ pub(crate) fn init(child: i32) -> Result<u8, LaunchError> {
                 return Some(status);
             }
         }
-    })?;
-    Ok(exit_code(status))
+    })
 }
 
 fn wait_for(
