@@ -44,7 +44,7 @@ pub fn apply(plan: &SecurityPlan) -> Result<(), LaunchError> {
         rustix::thread::set_keep_capabilities(true).map_err(failed("keeping capabilities"))?;
         change_ids(ids)?;
     }
-    restrict(plan)?;
+    restrict(plan, 0)?;
     // Filters last: one that pretends would swallow the calls above.
     plan.filters.iter().try_for_each(seccomp::Filter::install)
 }
@@ -56,11 +56,14 @@ pub fn apply(plan: &SecurityPlan) -> Result<(), LaunchError> {
 /// The kernel's refusal to take a privilege away.
 pub fn apply_to_supervisor(plan: &SecurityPlan) -> Result<(), LaunchError> {
     capabilities::bound(plan.capabilities);
-    restrict(plan)
+    // The program is another user, who is sent no signal without it.
+    let kept = plan.ids.as_ref().map_or(0, |_| capabilities::KILL);
+    restrict(plan, kept)
 }
 
-fn restrict(plan: &SecurityPlan) -> Result<(), LaunchError> {
-    capabilities::set(plan.capabilities).map_err(|error| LaunchError::Setup {
+/// Takes privileges away but those planned and, for this process alone, `kept`.
+fn restrict(plan: &SecurityPlan, kept: u64) -> Result<(), LaunchError> {
+    capabilities::set(plan.capabilities, kept).map_err(|error| LaunchError::Setup {
         step: "setting capabilities",
         reason: reason(&error),
     })?;
@@ -71,6 +74,8 @@ fn restrict(plan: &SecurityPlan) -> Result<(), LaunchError> {
 }
 
 fn change_ids(ids: &TargetIds) -> Result<(), LaunchError> {
+    let tie = rustix::process::parent_process_death_signal()
+        .map_err(failed("looking at the tie to the parent"))?;
     if let Some((first, _)) = ids.groups.split_first() {
         // A single group replaces the others, too.
         let list: Vec<Gid> = match ids.groups.len() {
@@ -84,6 +89,11 @@ fn change_ids(ids: &TargetIds) -> Result<(), LaunchError> {
     if let Some(uid) = ids.uid {
         let uid = Uid::from_raw(uid);
         rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed("setting the user"))?;
+    }
+    if tie.is_some() {
+        // The kernel forgets it with the old ids.
+        rustix::process::set_parent_process_death_signal(tie)
+            .map_err(failed("tying the program to its parent"))?;
     }
     Ok(())
 }

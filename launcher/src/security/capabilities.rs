@@ -9,6 +9,9 @@ use crate::config::capabilities::NAMES;
 /// All that there are, those that kernels of the future may know included.
 pub const ALL: u64 = u64::MAX;
 
+/// The capability to send signals to other users.
+pub const KILL: u64 = 1 << 5;
+
 /// The capability that filters need.
 pub const SYS_ADMIN: u64 = 1 << 21;
 
@@ -58,15 +61,16 @@ pub(super) fn bound(wanted: u64) {
 }
 
 /// Makes the sets of this process `wanted`, as far as it holds that, so that a program started by it
-/// has them too.
-pub(super) fn set(wanted: u64) -> io::Result<()> {
+/// has them too; `own` it keeps besides, for itself alone.
+pub(super) fn set(wanted: u64, own: u64) -> io::Result<()> {
     let held = rustix::thread::capabilities(None)?.permitted;
+    let own = held & CapabilitySet::from_bits_retain(wanted | own);
     let wanted = held & CapabilitySet::from_bits_retain(wanted);
     rustix::thread::set_capabilities(
         None,
         CapabilitySets {
-            effective: wanted,
-            permitted: wanted,
+            effective: own,
+            permitted: own,
             inheritable: wanted,
         },
     )?;
@@ -97,6 +101,7 @@ mod tests {
         assert_eq!(number("checkpoint_restore"), Some(40));
         assert_eq!(number("CAP_"), None);
         assert_eq!(1 << number("sys_admin").unwrap(), SYS_ADMIN);
+        assert_eq!(1 << number("kill").unwrap(), KILL);
     }
 
     #[test]
