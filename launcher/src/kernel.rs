@@ -7,9 +7,10 @@ mod sys;
 
 pub use sys::{
     Fork, PasswdRecord, ReceivedSignal, SignalMask, block_signals, close_all_but, close_from,
-    die_by, execute, exit_now, fork, group_id, group_name, lock_range, loopback_up,
-    mount_clearattr, mount_setattr, passwd_entry, passwd_record, reset_signal_dispositions,
-    restore_signals, send_signal, unblock_signals, unshare, wait_for_signal,
+    die_by, execute, exit_now, fork, group_id, group_name, keep_dead_children, lock_range,
+    loopback_up, mount_clearattr, mount_setattr, passwd_entry, passwd_record,
+    reset_signal_dispositions, restore_signals, send_signal, unblock_signals, unshare,
+    wait_for_signal,
 };
 
 use std::os::fd::BorrowedFd;

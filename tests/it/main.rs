@@ -21,6 +21,7 @@ mod pty;
 mod readme;
 mod remote;
 mod shared_cache;
+mod signals;
 mod slurm;
 mod tidy;
 mod trees;

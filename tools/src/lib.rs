@@ -23,6 +23,9 @@ use skiff_launcher::holder::client::SERVE_COMMAND;
 
 /// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
+    // Daemons that do not care for their children hand that down to us; we wait for ours. The call
+    // fails for no signal that there is.
+    let _as_it_was = skiff_launcher::kernel::keep_dead_children();
     // Not a verb: processes of ours speak it to each other, and it must not wait for a parser.
     if std::env::args_os()
         .nth(1)

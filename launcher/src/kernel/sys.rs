@@ -340,9 +340,18 @@ fn default_action(signal: c_int) -> io::Result<()> {
 pub fn reset_signal_dispositions(children: bool) -> io::Result<()> {
     default_action(libc::SIGPIPE)?;
     if children {
-        default_action(libc::SIGCHLD)?;
+        keep_dead_children()?;
     }
     Ok(())
+}
+
+/// Makes the kernel keep dead children until they are waited for, whatever the program that became
+/// this one had said.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn keep_dead_children() -> io::Result<()> {
+    default_action(libc::SIGCHLD)
 }
 
 /// Takes the next supervised signal.
