@@ -25,7 +25,22 @@ pub(crate) struct Held {
     path: PathBuf,
     file: File,
     /// A file of its own is locked: whoever may read the file itself could keep it locked for ever.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
+}
+
+/// A lock on a file beside another, which goes with it.
+#[derive(Debug)]
+struct Lock {
+    _file: File,
+    path: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still locked: whoever waits for it sees that it is gone, and makes a new one. Left over, it
+        // is only an empty file.
+        fs::remove_file(&self.path).ok();
+    }
 }
 
 impl Held {
@@ -43,10 +58,7 @@ impl Held {
         if !create {
             fs::symlink_metadata(path)?;
         }
-        let lock = lock_beside(path)?;
-        if let Some((lock, lock_path)) = &lock {
-            take(lock, lock_path, until)?;
-        }
+        let lock = lock_beside(path, until)?;
         for _ in 0..MAX_TRIES {
             let file = open(path, 0o644, create)?;
             if lock.is_none() {
@@ -57,7 +69,7 @@ impl Held {
                 return Ok(Self {
                     path: path.to_owned(),
                     file,
-                    _lock: lock.map(|(lock, _)| lock),
+                    _lock: lock,
                 });
             }
         }
@@ -124,21 +136,29 @@ fn open(path: &Path, mode: u32, create: bool) -> io::Result<File> {
         .open(path)
 }
 
-/// The file beside `path` that is locked in its stead, which only its owner can open; it stays.
-/// `None` for those who own the file but not its folder.
-fn lock_beside(path: &Path) -> io::Result<Option<(File, PathBuf)>> {
+/// Locks the file beside `path` that only its owner can open, by `until`. `None` for those who own
+/// the file but not its folder.
+fn lock_beside(path: &Path, until: Instant) -> io::Result<Option<Lock>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.skiff-lock"));
-    match open(&beside, 0o600, true) {
-        Ok(lock) => {
-            // One that was made by hand may be open to all.
-            if lock.metadata()?.mode() & 0o077 != 0 {
-                lock.set_permissions(fs::Permissions::from_mode(0o600))?;
-            }
-            Ok(Some((lock, beside)))
+    loop {
+        let file = match open(&beside, 0o600, true) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // One that was made by hand may be open to all.
+        if file.metadata()?.mode() & 0o077 != 0 {
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
         }
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
-        Err(error) => Err(error),
+        take(&file, &beside, until)?;
+        // Whoever had it before us has removed it.
+        if is_at(&file, &beside) {
+            return Ok(Some(Lock {
+                _file: file,
+                path: beside,
+            }));
+        }
     }
 }
 
@@ -179,7 +199,10 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let held = Held::open(&path, false).unwrap();
         assert_eq!(held.text().unwrap(), "old");
+        let lock = folder.path().join(".f.skiff-lock");
+        assert_eq!(fs::metadata(&lock).unwrap().mode() & 0o777, 0o600);
         held.replace("new").unwrap();
+        assert!(!lock.exists());
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
         let link = folder.path().join("link");
@@ -187,8 +210,6 @@ mod tests {
         assert!(Held::open(&link, false).is_err());
         assert!(Held::open(&folder.path().join("none"), false).is_err());
         assert!(!folder.path().join(".none.skiff-lock").exists());
-        let lock = fs::metadata(folder.path().join(".f.skiff-lock")).unwrap();
-        assert_eq!(lock.mode() & 0o777, 0o600);
     }
 
     #[test]
