@@ -3,11 +3,15 @@
 //! ```text
 //! open image → Source → format reader → Tree → View → FUSE session → kernel
 //! ```
+//!
+//! and back, where images are made: layers → merge → pack → format writer.
 
 pub mod decompress;
 pub mod format;
 pub mod fuse;
 pub mod image;
+pub mod layers;
+pub mod pack;
 pub mod remote;
 pub mod source;
 pub mod tree;

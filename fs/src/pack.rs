@@ -1,0 +1,14 @@
+//! Making file systems: what is to be written, and who writes it.
+//!
+//! ```text
+//! layers ── merge ──► Sink::file (content, as it comes)      ┐
+//!                └──► InodeTree  (names and attributes, last) ├─► squashfs, or a directory
+//! ```
+//! Content is handed over while layers are still being read, so that nothing has to be kept; names
+//! and attributes stay in memory until all is known.
+
+pub mod inodes;
+pub mod sink;
+
+pub use inodes::{Content, Inode, InodeId, InodeTree, Metadata, Xattr};
+pub use sink::{FileData, Sink, SinkError};
