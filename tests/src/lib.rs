@@ -5,8 +5,10 @@
 //! run on real Apptainer first: a test that fails there is wrong.
 
 pub mod command;
+pub mod debian;
 pub mod image;
 pub mod numpy;
+pub mod oci;
 pub mod processes;
 pub mod program;
 pub mod pty;

@@ -86,7 +86,15 @@ impl Terminal {
     /// # Errors
     /// When it does not come within 20 seconds, with all that was shown since the start.
     pub fn until(&mut self, text: &str) -> io::Result<String> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        self.until_within(text, Duration::from_secs(20))
+    }
+
+    /// As [`Terminal::until`], with another limit.
+    ///
+    /// # Errors
+    /// When it does not come in time, with all that was shown since the start.
+    pub fn until_within(&mut self, text: &str, limit: Duration) -> io::Result<String> {
+        let deadline = Instant::now() + limit;
         loop {
             let found = self
                 .shown

@@ -71,6 +71,12 @@ pub enum Need {
     Fakeroot,
     /// apt-get and dpkg-deb.
     Apt,
+    /// skopeo, which carries images from layouts to registries.
+    Skopeo,
+    /// umoci, which unpacks images.
+    Umoci,
+    /// mmdebstrap and a Debian mirror for it.
+    Mmdebstrap,
     /// A kernel that gives unanswered requests to a new server (6.9).
     Resend,
 }
@@ -128,6 +134,9 @@ impl Need {
             Self::Fakeroot => on_path("fakeroot"),
             Self::Apt => on_path("apt-get").or_else(|| on_path("dpkg-deb")),
             Self::Nginx => on_path("nginx"),
+            Self::Skopeo => on_path("skopeo"),
+            Self::Umoci => on_path("umoci"),
+            Self::Mmdebstrap => on_path("mmdebstrap"),
             Self::Apptainer => program::real_apptainer().err(),
             Self::Skiff => program::skiff().err(),
             Self::Resend => {
