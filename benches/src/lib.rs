@@ -8,6 +8,7 @@
 
 pub mod actor;
 pub mod contender;
+pub mod convert;
 pub mod generate;
 pub mod gpu;
 pub mod images;
