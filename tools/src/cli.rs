@@ -12,6 +12,7 @@
 pub mod accepted;
 pub mod action;
 pub mod admin;
+pub mod build;
 pub mod cache;
 pub mod env;
 pub mod help;

@@ -2,6 +2,7 @@
 //! `cli/`) and `run`, and a row here.
 
 pub mod action;
+pub mod build;
 pub mod buildcfg;
 pub mod cache;
 pub mod capability;
@@ -25,6 +26,7 @@ pub mod warm;
 
 use crate::cli::action::{ProgramArgs, RunArgs, ShellArgs};
 use crate::cli::admin::WordArgs;
+use crate::cli::build::BuildArgs;
 use crate::cli::cache::StatsArgs;
 use crate::cli::image::{InspectArgs, RunHelpArgs};
 use crate::cli::verb::{Arity, Verb, call};
@@ -53,8 +55,34 @@ The container is one of:
   *.sqsh        a squashfs file
   directory/    a directory with a root file system";
 
+const BUILDS: &str = "\
+What is built is a SIF or, with --sandbox, a directory. It is built from one of:
+
+  *.def              a definition file
+  docker://name:tag  an image of a registry; docker-archive:, oci:, oci-archive:
+                     name archives and layouts that are files
+  oras://, https://  a SIF that is elsewhere
+  *.sif, *.sqsh, directory/
+                     an image or root file system of this machine";
+
 /// In alphabetical order.
 const VERBS: &[Verb] = &[
+    Verb {
+        name: "build",
+        about: "Build an image",
+        settings: true,
+        usage: "[build options...] <image path> <build spec>",
+        description: BUILDS,
+        examples: &[
+            "build lab.sif lab.def",
+            "build --sandbox debian/ docker://debian:12",
+            "build lab.sif lab-sandbox/",
+        ],
+        arity: Arity::Exactly(2),
+        augment: BuildArgs::augment_args,
+        run: |matches, context| call(matches, context, build::run),
+        ..EMPTY
+    },
     Verb {
         name: "buildcfg",
         about: "Output the compile-time parameters",

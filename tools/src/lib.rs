@@ -6,6 +6,7 @@
 //!                               └─► output (the only terminal), exit (the only exit codes)
 //! ```
 
+pub mod build;
 pub mod cli;
 pub mod commands;
 pub mod exit;
