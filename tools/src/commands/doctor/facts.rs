@@ -135,15 +135,11 @@ fn fuse_device() -> FuseDevice {
     }
 }
 
-/// The first of `names` on PATH or where system programs lie.
+/// The first of `names` that launches would find.
 fn helper(names: &[&str]) -> HelperProgram {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    let dirs: Vec<PathBuf> = std::env::split_paths(&path).chain(system).collect();
     let found = names
         .iter()
-        .flat_map(|name| dirs.iter().map(move |dir| dir.join(name)))
-        .find(|file| file.is_file());
+        .find_map(|name| skiff_launcher::programs::find(name));
     let Some(file) = found else {
         return HelperProgram::Missing;
     };
