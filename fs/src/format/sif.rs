@@ -91,6 +91,9 @@ pub enum SifError {
     Source(#[from] io::Error),
 }
 
+/// A descriptor as it lies on disk.
+pub type Slot = [u8; DESCRIPTOR_LEN];
+
 /// What a SIF contains: its header and the descriptors in use, in the order of their slots.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sif {
@@ -127,6 +130,21 @@ impl Sif {
             .and_then(|rest| rest.get(..index(header.table_len())))
             .ok_or(SifError::Source(io::ErrorKind::UnexpectedEof.into()))?;
         Self::from_table(header, table, size)
+    }
+
+    /// As [`Sif::read`], with the bytes of each descriptor's slot as they lie on disk, which is what
+    /// signatures are about.
+    ///
+    /// # Errors
+    /// [`SifError`]
+    pub fn read_with_slots(source: &dyn Source) -> Result<(Self, Vec<Slot>), SifError> {
+        let sif = Self::read(source)?;
+        let mut table = vec![0; index(sif.header.table_len())];
+        source.read_exact_at(&mut table, sif.header.descriptors_offset)?;
+        let (slots, _) = table.as_chunks::<DESCRIPTOR_LEN>();
+        let used = slots.iter().filter(|slot| Descriptor::is_used(slot));
+        let slots: Vec<Slot> = used.copied().collect();
+        Ok((sif, slots))
     }
 
     fn from_table(header: Header, table: &[u8], size: u64) -> Result<Self, SifError> {

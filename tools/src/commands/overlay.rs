@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::Args;
-use skiff_fs::format::sif::{DataType, Extra, FsType, NewObject, PartitionType, Sif, edit};
+use skiff_fs::format::sif::{DataType, Extra, FsType, Link, NewObject, PartitionType, Sif, edit};
 use skiff_fs::image::{Image, ImageError, ImageKind};
 
 use skiff_launcher::kernel;
@@ -248,12 +248,15 @@ fn append(file: &File, sif: &Sif, made: &ext3::Made, size: u64) -> std::io::Resu
             arch,
         },
     };
-    let group = sif.primary().and_then(|primary| primary.group).or(Some(1));
+    let ties = edit::Ties {
+        group: sif.primary().and_then(|primary| primary.group).or(Some(1)),
+        link: Link::None,
+    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let time = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(0));
     let done = made
         .copy_to(file, place.offset)
-        .and_then(|()| edit::enter(file, sif, place, object, size, group, time));
+        .and_then(|()| edit::enter(file, sif, place, object, size, ties, time));
     if done.is_err() {
         // What was there is there; what was added is not looked at by anybody.
         let _as_it_is = file.set_len(before);

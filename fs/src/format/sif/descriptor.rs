@@ -10,6 +10,9 @@ use super::codes::{
 /// Length of a slot.
 pub const DESCRIPTOR_LEN: usize = 585;
 
+/// Where a slot says whether it is in use.
+const USED_AT: usize = 4;
+
 /// Longest name in bytes.
 pub(super) const NAME_MAX: usize = 128;
 
@@ -156,6 +159,11 @@ impl Descriptor {
             ));
         }
         Ok(Some(descriptor))
+    }
+
+    /// Whether the slot `bytes` is in use.
+    pub(super) fn is_used(bytes: &[u8; DESCRIPTOR_LEN]) -> bool {
+        bytes.get(USED_AT).is_some_and(|used| *used != 0)
     }
 
     /// The bytes on disk.

@@ -60,8 +60,17 @@ pub fn place(sif: &Sif, data_type: DataType) -> io::Result<Place> {
     })
 }
 
-/// Enters an object of `size` bytes, which are in `file` already, at `place` of `sif`. It belongs to
-/// `group`; `time` is in Unix seconds.
+/// What a new object belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ties {
+    /// Its group.
+    pub group: Option<u32>,
+    /// What it refers to.
+    pub link: Link,
+}
+
+/// Enters an object of `size` bytes, which are in `file` already, at `place` of `sif`; `time` is in
+/// Unix seconds.
 ///
 /// # Errors
 /// When writing fails.
@@ -71,7 +80,7 @@ pub fn enter(
     place: Place,
     object: NewObject<'_>,
     size: u64,
-    group: Option<u32>,
+    ties: Ties,
     time: i64,
 ) -> io::Result<()> {
     let end = place
@@ -81,8 +90,8 @@ pub fn enter(
     let descriptor = Descriptor {
         data_type: object.data_type,
         id: place.id,
-        group,
-        link: Link::None,
+        group: ties.group,
+        link: ties.link,
         offset: place.offset,
         size,
         size_with_padding: end.saturating_sub(place.end_before),
