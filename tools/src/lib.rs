@@ -9,6 +9,7 @@
 pub mod build;
 pub mod cli;
 pub mod commands;
+pub mod definition;
 pub mod exit;
 pub mod launch;
 pub mod metadata;
