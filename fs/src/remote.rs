@@ -21,6 +21,7 @@ mod blob;
 mod client;
 mod digest;
 pub mod digests;
+mod download;
 mod error;
 mod exchange;
 mod failure;
@@ -48,13 +49,15 @@ mod validator;
 pub use blob::RemoteBlob;
 pub use client::Client;
 pub use digest::{Digest, DigestError};
+pub use download::{Download, DownloadReader};
 pub use error::RemoteError;
 pub use figures::{Figures, LATENCY_BUCKETS};
 pub use observer::{Event, Observer, Silent};
 pub use options::{Places, Proxies, RemoteOptions, UrlLogin, duration};
 pub use reference::{
-    HttpReference, OrasReference, Reference, ReferenceError, Version, hide_secrets,
+    DockerReference, HttpReference, OrasReference, Reference, ReferenceError, Version, hide_secrets,
 };
+pub use registry::image::RawManifest;
 pub use resolved::{Location, Resolved};
 pub use skiff_cache::disk::Fetch;
 pub use validator::Validator;

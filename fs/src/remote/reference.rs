@@ -1,5 +1,9 @@
 //! Names of images that are elsewhere: `http(s)://…` and `oras://…`, parsed and checked.
 
+mod docker;
+
+pub use docker::DockerReference;
+
 use std::fmt;
 
 use reqwest::Url;

@@ -13,6 +13,7 @@ pub(super) mod config_file;
 pub(super) mod credentials;
 pub(super) mod guard;
 mod helper;
+pub(super) mod image;
 pub(super) mod manifest;
 mod referrers;
 mod registries_conf;

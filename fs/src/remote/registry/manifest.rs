@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Deserialize;
 
 use super::super::client::Client;
@@ -15,12 +14,13 @@ use super::super::reference::{OrasReference, Version};
 use super::super::resolved::{Location, Resolved};
 use super::super::roads::Roads;
 use super::Place;
+use super::image::{RawManifest, accepted, media_type};
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
+pub(super) const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.docker.distribution.manifest.list.v2+json";
@@ -154,31 +154,46 @@ impl Client {
         version: &Version,
         wait: Duration,
     ) -> Result<Fetched, Failure> {
-        let headers: HeaderMap = [(ACCEPT, HeaderValue::from_static(ACCEPTED))]
-            .into_iter()
-            .collect();
+        let raw = self.raw_manifest_once(roads, name, version, wait).await?;
+        let manifest = Manifest::parse(&raw.bytes, raw.media_type.as_deref())
+            .map_err(|reason| unusable(name, &reason))?;
+        let digest = raw.digest;
+        Ok(Fetched { manifest, digest })
+    }
+
+    /// As [`Client::manifest_once`], whatever the text means.
+    pub(super) async fn raw_manifest_once(
+        &self,
+        roads: &Roads,
+        name: &str,
+        version: &Version,
+        wait: Duration,
+    ) -> Result<RawManifest, Failure> {
+        let headers = accepted();
         roads
             .first(self, async |_, road| {
                 let reply = judge(self.get(road, &headers, wait).await?, name, wait).await?;
                 let told = reply
                     .header("docker-content-digest")
                     .and_then(|text| text.trim().parse::<Digest>().ok());
-                let media_type = reply.header(CONTENT_TYPE).map(str::to_owned);
-                let body = reply.body(MAX_MANIFEST, wait).await?;
+                let media_type = media_type(&reply);
+                let bytes = reply.body(MAX_MANIFEST, wait).await?;
                 let wanted = match version {
                     Version::Digest(digest) => Some(digest),
                     Version::Tag(_) => None,
                 };
                 for digest in wanted.into_iter().chain(&told) {
-                    if !digest.fits(&body) {
+                    if !digest.fits(&bytes) {
                         let (url, digest) = (name.to_owned(), digest.to_string());
                         return Err(Failure::Doubtful(RemoteError::Mismatch { url, digest }));
                     }
                 }
-                let manifest = Manifest::parse(&body, media_type.as_deref())
-                    .map_err(|reason| unusable(name, &reason))?;
-                let digest = wanted.cloned().unwrap_or_else(|| Digest::of(&body));
-                Ok(Fetched { manifest, digest })
+                let digest = wanted.cloned().unwrap_or_else(|| Digest::of(&bytes));
+                Ok(RawManifest {
+                    bytes,
+                    media_type,
+                    digest,
+                })
             })
             .await
     }
