@@ -15,6 +15,7 @@ mod options;
 mod superblock;
 #[cfg(test)]
 mod tests;
+pub mod write;
 mod xattr;
 
 pub use options::{CompressorOptions, SquashfsOptions};

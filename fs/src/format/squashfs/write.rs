@@ -1,0 +1,258 @@
+//! Writes squashfs 4.0, on all processors.
+//!
+//! ```text
+//! caller: content cut into blocks ─► queue ─► workers pack ─► one thread writes, in the order of
+//!         small files into fragments                          the caller, and drops duplicates
+//! finish: inodes, directories and tables, from the tree; the superblock last
+//! ```
+//! What is written depends on content and options alone, never on the number of threads or on
+//! which was faster. Memory is bounded but for tables: some blocks in flight, four bytes for each
+//! block written, some dozens for each file.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "unlike a reader's, the numbers here are the writer's own"
+)]
+
+mod arguments;
+mod compress;
+mod directory;
+mod encode;
+mod metadata;
+mod options;
+mod output;
+mod pipeline;
+mod superblock;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod xattrs;
+
+pub use arguments::ArgumentError;
+pub use options::{Compressor, WriteOptions};
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
+use sha2::{Digest, Sha256};
+
+use crate::pack::{FileData, InodeTree, Sink, SinkError};
+
+use output::Output;
+use pipeline::{Pipeline, Purpose};
+
+/// File systems end at a multiple of this, so that a loop device holds all of it.
+const PADDING: u64 = 4096;
+
+/// The start of a fragment, and where in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Tail {
+    fragment: u32,
+    offset: u32,
+}
+
+/// Content that was taken.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    size: u64,
+    /// Bytes in blocks of zeros, which are not stored.
+    sparse: u64,
+    tail: Option<Tail>,
+    /// Number of the run of blocks, as the writing thread counts them.
+    run: Option<u32>,
+}
+
+/// A squashfs being written to a file.
+#[derive(Debug)]
+pub struct SquashfsWriter {
+    options: WriteOptions,
+    block_size: usize,
+    pipeline: Pipeline,
+    taken: Vec<Taken>,
+    runs: u32,
+    /// The fragment block that is being filled, and its number.
+    fragment: Vec<u8>,
+    fragments: u32,
+    /// Where small files with this digest lie.
+    tails: HashMap<[u8; 32], Tail>,
+}
+
+fn write_error(source: io::Error) -> SinkError {
+    SinkError::Write {
+        what: "the squashfs file system".to_owned(),
+        source,
+    }
+}
+
+impl SquashfsWriter {
+    /// Starts a file system at byte `offset` of `file`, which is open for reading and writing and
+    /// ends when the file system does.
+    ///
+    /// # Errors
+    /// When options contradict each other or threads cannot be started.
+    pub fn new(file: File, offset: u64, options: WriteOptions) -> Result<Self, SinkError> {
+        options.check().map_err(SinkError::Unfit)?;
+        let block_size = usize::try_from(options.block_size).unwrap_or(usize::MAX);
+        let output = Output::new(file, offset, &options).map_err(write_error)?;
+        Ok(Self {
+            options,
+            block_size,
+            pipeline: Pipeline::start(&options, output).map_err(write_error)?,
+            taken: Vec::new(),
+            runs: 0,
+            fragment: Vec::new(),
+            fragments: 0,
+            tails: HashMap::new(),
+        })
+    }
+
+    /// Takes the blocks of a file, all of it or all but its tail; bytes that holes save.
+    fn blocks(&mut self, mut size: u64, content: &mut dyn Read) -> Result<u64, SinkError> {
+        let mut sparse = 0;
+        let mut zeros: u64 = 0;
+        while size > 0 {
+            let mut block = self.pipeline.buffer();
+            let len =
+                usize::try_from(size).map_or(self.block_size, |size| size.min(self.block_size));
+            read_block(content, &mut block, len)?;
+            size -= len as u64;
+            if self.options.sparse && is_zero(&block) {
+                self.pipeline.give_back(block);
+                sparse += len as u64;
+                zeros += 1;
+                continue;
+            }
+            self.pipeline.holes(std::mem::take(&mut zeros))?;
+            self.pipeline.pack(Purpose::Data, block)?;
+        }
+        self.pipeline.holes(zeros)?;
+        self.pipeline.end_of_run()?;
+        Ok(sparse)
+    }
+
+    /// Takes the last `len` bytes of a file, less than a block, into a fragment.
+    fn tail(&mut self, len: usize, content: &mut dyn Read) -> Result<Tail, SinkError> {
+        let start = self.fragment.len();
+        append(content, &mut self.fragment, len)?;
+        let digest = self
+            .options
+            .duplicates
+            .then(|| <[u8; 32]>::from(Sha256::digest(&self.fragment[start..])));
+        if let Some(known) = digest.and_then(|digest| self.tails.get(&digest)) {
+            self.fragment.truncate(start);
+            return Ok(*known);
+        }
+        let mut offset = start;
+        if self.fragment.len() > self.block_size {
+            let mut next = self.pipeline.buffer();
+            next.extend_from_slice(&self.fragment[start..]);
+            self.fragment.truncate(start);
+            let full = std::mem::replace(&mut self.fragment, next);
+            self.seal(full)?;
+            offset = 0;
+        }
+        let tail = Tail {
+            fragment: self.fragments,
+            // Offsets are less than a block, so at most 1 MiB.
+            offset: u32::try_from(offset).unwrap_or(u32::MAX),
+        };
+        if let Some(digest) = digest {
+            self.tails.insert(digest, tail);
+        }
+        Ok(tail)
+    }
+
+    fn seal(&mut self, fragment: Vec<u8>) -> Result<(), SinkError> {
+        self.fragments = self
+            .fragments
+            .checked_add(1)
+            .ok_or_else(|| SinkError::Unfit("more fragments than squashfs can hold".to_owned()))?;
+        self.pipeline.pack(Purpose::Fragment, fragment)
+    }
+
+    /// How much of a file of `size` bytes goes to a fragment.
+    fn tail_len(&self, size: u64) -> u64 {
+        let block_size = u64::from(self.options.block_size);
+        if !self.options.fragments || (size > block_size && !self.options.always_use_fragments) {
+            return 0;
+        }
+        size % block_size
+    }
+
+    fn record(&mut self, taken: Taken) -> FileData {
+        self.taken.push(taken);
+        FileData(self.taken.len() as u64 - 1)
+    }
+}
+
+impl Sink for SquashfsWriter {
+    fn file(&mut self, size: u64, content: &mut dyn Read) -> Result<FileData, SinkError> {
+        if i64::try_from(size).is_err() {
+            return Err(SinkError::Unfit(format!(
+                "a file of {size} bytes is larger than Linux can show"
+            )));
+        }
+        let mut taken = Taken {
+            size,
+            sparse: 0,
+            tail: None,
+            run: None,
+        };
+        let tail = self.tail_len(size);
+        if size > tail {
+            taken.run = Some(self.runs);
+            self.runs = self
+                .runs
+                .checked_add(1)
+                .ok_or_else(|| SinkError::Unfit("more files than squashfs can hold".to_owned()))?;
+            taken.sparse = self.blocks(size - tail, content)?;
+        }
+        if tail > 0 {
+            let len = usize::try_from(tail).unwrap_or(self.block_size);
+            taken.tail = Some(self.tail(len, content)?);
+        }
+        Ok(self.record(taken))
+    }
+
+    fn finish(mut self: Box<Self>, tree: &InodeTree) -> Result<u64, SinkError> {
+        if !self.fragment.is_empty() {
+            let last = std::mem::take(&mut self.fragment);
+            self.seal(last)?;
+        }
+        let written = self.pipeline.finish()?;
+        let tables = tables::Tables::build(tree, &self.options, &self.taken, &written)?;
+        let superblock = tables.write(&self.options, &written)?;
+        let end = superblock.bytes_used.next_multiple_of(PADDING);
+        let file = &written.file;
+        file.set_len(written.base + end).map_err(write_error)?;
+        file.write_all_at(&superblock.encode(), written.base)
+            .map_err(write_error)?;
+        Ok(end)
+    }
+}
+
+/// Fills `block`, which is empty, with `len` bytes.
+fn read_block(content: &mut dyn Read, block: &mut Vec<u8>, len: usize) -> Result<(), SinkError> {
+    append(content, block, len)
+}
+
+fn append(content: &mut dyn Read, to: &mut Vec<u8>, len: usize) -> Result<(), SinkError> {
+    let got = content
+        .take(len as u64)
+        .read_to_end(to)
+        .map_err(SinkError::Content)?;
+    if got < len {
+        return Err(SinkError::Content(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(())
+}
+
+/// Whether all of `block` is zero.
+fn is_zero(block: &[u8]) -> bool {
+    block
+        .chunks(256)
+        .all(|part| part.iter().fold(0, |all, byte| all | byte) == 0)
+}
