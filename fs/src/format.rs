@@ -12,6 +12,7 @@
 )]
 
 mod bytes;
+pub mod gocryptfs;
 pub mod oci;
 pub(crate) mod probe;
 pub mod sif;

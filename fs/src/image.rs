@@ -9,8 +9,13 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::crypt::{KeyError, PrivateKey};
+use crate::format::gocryptfs::{self, ContentKey, GocryptfsError};
 use crate::format::probe::{self, Probe};
-use crate::format::sif::{self, Arch, Descriptor, Extra, FsType, Sif, SifError};
+use crate::format::sif::{
+    self, Arch, DataType, Descriptor, Extra, FsType, Link, MessageFormat, MessageType, Sif,
+    SifError,
+};
 use crate::format::squashfs::{Squashfs, SquashfsError, SquashfsOptions};
 use crate::source::{FileSource, Source, Window};
 use crate::tree::Tree;
@@ -39,11 +44,30 @@ pub enum ImageError {
     #[error("no root filesystem found")]
     NoRoot,
     /// The root partition needs a key.
-    #[error("the root partition is encrypted ({fs}), which is not supported yet")]
-    Encrypted {
-        /// How.
-        fs: FsType,
+    #[error("required option --passphrase or --pem-path missing")]
+    Encrypted,
+    /// The root partition is encrypted in a way that only the kernel decrypts.
+    #[error(
+        "the root partition is encrypted for the kernel's device mapper (LUKS), which skiff does \
+         not use; build the image as an ordinary user, which encrypts it with gocryptfs"
+    )]
+    Luks,
+    /// The key does not fit, or what it should open is damaged.
+    #[error(transparent)]
+    Locked(#[from] GocryptfsError),
+    /// There is nothing in the image for the private key.
+    #[error(
+        "could not get encryption information from SIF: could not read LUKS key from {path}: \
+         encrypted key not found",
+        path = path.display()
+    )]
+    NoMessage {
+        /// The image.
+        path: PathBuf,
     },
+    /// The private key is not the image's.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The root partition holds something else than squashfs.
     #[error("the root partition is formatted as {fs}, which cannot be mounted yet")]
     RootFormat {
@@ -96,7 +120,12 @@ pub struct Image {
     file: Option<Arc<FileSource>>,
     source: Arc<dyn Source>,
     kind: ImageKind,
+    /// What opens an encrypted root.
+    key: Option<ContentKey>,
 }
+
+/// The most that a message with a key takes.
+const MESSAGE_MAX: u64 = 64 * 1024;
 
 impl Image {
     /// Opens the image at `path`.
@@ -136,6 +165,7 @@ impl Image {
                 source: Arc::clone(&file) as Arc<dyn Source>,
                 file: Some(file),
                 kind: ImageKind::Sandbox,
+                key: None,
             });
         }
         let image = Self::from_source(Arc::clone(&file) as Arc<dyn Source>, path)?;
@@ -165,6 +195,7 @@ impl Image {
             file: None,
             source,
             kind,
+            key: None,
         })
     }
 
@@ -256,9 +287,9 @@ impl Image {
                 match primary.extra {
                     Extra::Partition { fs, .. } => match fs {
                         FsType::Squashfs => Ok(()),
-                        FsType::EncryptedSquashfs | FsType::GocryptfsSquashfs => {
-                            Err(ImageError::Encrypted { fs })
-                        }
+                        FsType::GocryptfsSquashfs if self.key.is_some() => Ok(()),
+                        FsType::GocryptfsSquashfs => Err(ImageError::Encrypted),
+                        FsType::EncryptedSquashfs => Err(ImageError::Luks),
                         FsType::Ext3 | FsType::Archive | FsType::Raw | FsType::Unknown(_) => {
                             Err(ImageError::RootFormat { fs })
                         }
@@ -283,9 +314,100 @@ impl Image {
     /// [`ImageError`]
     pub fn squashfs(&self, options: &SquashfsOptions) -> Result<Squashfs, ImageError> {
         self.check_mountable()?;
+        match &self.key {
+            Some(key) => {
+                let content = gocryptfs::open(self.outer()?, key)?;
+                Ok(Squashfs::open(content, *options)?)
+            }
+            None => self.partition(*options),
+        }
+    }
+
+    /// The root file system as it lies in the file, whatever is in it.
+    fn partition(&self, options: SquashfsOptions) -> Result<Squashfs, ImageError> {
         let root = Window::new(self.source(), self.offset(), self.root_size());
         // Offset and size were checked against the file when it was opened.
         let root = root.ok_or(ImageError::NoRoot)?;
-        Ok(Squashfs::open(Arc::new(root), *options)?)
+        Ok(Squashfs::open(Arc::new(root), options)?)
+    }
+
+    /// The tree around an encrypted root.
+    fn outer(&self) -> Result<Arc<dyn Tree>, ImageError> {
+        // What is stored as it is need not be kept as well; its readers keep what they decode.
+        let options = SquashfsOptions {
+            metadata_cache_bytes: 4 << 20,
+            data_cache_bytes: 4 << 20,
+        };
+        Ok(Arc::new(self.partition(options)?))
+    }
+
+    /// Whether the root file system is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        let fs = self.sif().and_then(Sif::primary).map(|it| &it.extra);
+        matches!(
+            fs,
+            Some(Extra::Partition {
+                fs: FsType::GocryptfsSquashfs | FsType::EncryptedSquashfs,
+                ..
+            })
+        )
+    }
+
+    /// Opens an encrypted root with `secret`; the image can be mounted then. It takes time.
+    ///
+    /// # Errors
+    /// [`ImageError::Locked`], when the secret is another; [`ImageError::Luks`].
+    pub fn unlock(&mut self, secret: &[u8]) -> Result<(), ImageError> {
+        match self.check_mountable() {
+            Err(ImageError::Encrypted) => {}
+            other => return other,
+        }
+        self.key = Some(gocryptfs::unlock(&*self.outer()?, secret)?);
+        Ok(())
+    }
+
+    /// The secret that was left in the image for the owner of `key`.
+    ///
+    /// # Errors
+    /// There is none, or it is for another key.
+    pub fn secret_for(&self, key: &PrivateKey) -> Result<Vec<u8>, ImageError> {
+        let primary = self.sif().and_then(Sif::primary);
+        let primary = primary.ok_or(ImageError::NoRoot)?.id;
+        let is_ours = |it: &&Descriptor| {
+            it.data_type == DataType::Message
+                && it.link == Link::Object(primary)
+                && it.size <= MESSAGE_MAX
+                && it.extra
+                    == Extra::Message {
+                        format: MessageFormat::Pem,
+                        kind: MessageType::RsaOaep,
+                    }
+        };
+        let message = self
+            .sif()
+            .and_then(|sif| sif.descriptors.iter().find(is_ours))
+            .ok_or_else(|| ImageError::NoMessage {
+                path: self.path.clone(),
+            })?;
+        let data = self.data_of(message)?;
+        let mut text = vec![0; usize::try_from(message.size).unwrap_or(0)];
+        data.read_exact_at(&mut text, 0)
+            .map_err(|source| ImageError::Read {
+                path: self.path.clone(),
+                source,
+            })?;
+        Ok(key.open(&text)?)
+    }
+
+    /// The same image, opened with a key that [`Image::unlock`] found.
+    #[must_use]
+    pub fn with_content_key(mut self, key: Option<ContentKey>) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// The key that [`Image::unlock`] found.
+    pub fn content_key(&self) -> Option<&ContentKey> {
+        self.key.as_ref()
     }
 }

@@ -128,8 +128,11 @@ fn a_squashfs_bare_behind_a_launch_line_and_in_a_sif() {
     assert_eq!(content_of(&again), b"content");
 
     for (fs, expected) in [
-        (FsType::GocryptfsSquashfs, "encrypted (Gocryptfs squashfs)"),
-        (FsType::EncryptedSquashfs, "encrypted (Encrypted squashfs)"),
+        (
+            FsType::GocryptfsSquashfs,
+            "option --passphrase or --pem-path missing",
+        ),
+        (FsType::EncryptedSquashfs, "device mapper (LUKS)"),
         (FsType::Ext3, "formatted as Ext3"),
     ] {
         sif(&packed, fs, &bare);

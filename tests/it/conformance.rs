@@ -60,6 +60,7 @@ tables! {
     "cache": apptainer_cache, skiff_cache;
     "registry": apptainer_registry, skiff_registry;
     "gpu": apptainer_gpu, skiff_gpu;
+    "encrypted": apptainer_encrypted, skiff_encrypted;
     "overlay": apptainer_overlay, skiff_overlay;
 }
 

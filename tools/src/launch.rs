@@ -27,6 +27,7 @@ use skiff_launcher::request::{Action, LaunchRequest};
 use crate::cli::Context;
 use crate::cli::action::ActionArgs;
 use crate::commands;
+use crate::encryption::{self, Purpose};
 use crate::exit::ExitStatus;
 use crate::output;
 use crate::wire::{Provider, Served};
@@ -66,6 +67,11 @@ pub(crate) struct Ready {
 /// One line that says what kept the program from starting.
 pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
     let shares = wish.options.namespaces.sharens;
+    let is_instance = commands::instance::name_in(wish.image).is_some();
+    if is_instance {
+        // A key that is none is told, though nothing is opened with it.
+        let _checked = encryption::material(&wish.options.encryption, wish.context, Purpose::Open)?;
+    }
     match commands::instance::name_in(wish.image) {
         Some(_) if shares => anyhow::bail!(
             "While setting image/instance: starting an instance from another is not allowed"
@@ -91,7 +97,8 @@ pub fn launch(wish: &Launch<'_>) -> anyhow::Result<ExitStatus> {
 /// # Errors
 /// One line that says why it cannot be started.
 pub(crate) fn prepare(wish: &Launch<'_>, instance: Option<InstanceWish>) -> anyhow::Result<Ready> {
-    let found = image::find(wish.image, &wish.options.remote, wish.context)?;
+    let key = encryption::material(&wish.options.encryption, wish.context, Purpose::Open)?;
+    let found = image::find(wish.image, &wish.options.remote, key.as_ref(), wish.context)?;
     let config = configuration(wish.context)?;
     let facts = HostFacts::probe(&config);
     found.admit(&config, &facts)?;

@@ -28,6 +28,7 @@ use skiff_fs::source::CachedFigures;
 use skiff_fs::source::origin::{LATENCY_CLASSES_MS, OriginFigures};
 use skiff_launcher::process::errand;
 
+use crate::encryption::{self, Material};
 use crate::launch::image::check_arch;
 use progress::Progress;
 
@@ -43,7 +44,8 @@ pub fn reference(name: &OsStr) -> anyhow::Result<Option<Reference>> {
 }
 
 /// Finds out which bytes `reference` stands for now, and has the image's start and tables in the
-/// cache: from the answer of the last time if that is recent, else in a child process.
+/// cache: from the answer of the last time if that is recent, else in a child process. `key` opens
+/// an encrypted image.
 ///
 /// The calling process must have one thread.
 ///
@@ -53,22 +55,25 @@ pub fn locate(
     reference: &Reference,
     options: &RemoteOptions,
     uncached: bool,
+    key: Option<&Material>,
 ) -> anyhow::Result<RemoteImage> {
     // Who fills the shared cache asks for all.
     let recent = [own_cache, shared_cache]
         .iter()
         .find_map(|cache| pins::recent(&cache()?, reference, options));
-    if let Some(resolved) = recent {
+    // A key has to be tried on the image itself.
+    if let (Some(resolved), None) = (recent, key) {
         return Ok(RemoteImage {
             reference: reference.to_string(),
             resolved,
             options: options.clone(),
             spent: OriginFigures::default(),
             uncached,
+            content_key: None,
         });
     }
     let answer = errand::send_out(|| {
-        locate_here(reference, options, uncached)
+        locate_here(reference, options, uncached, key)
             .and_then(|remote| Ok(serde_json::to_vec(&remote)?))
             .map_err(|error| format!("{error:#}"))
     })?;
@@ -83,6 +88,7 @@ pub fn locate_here(
     reference: &Reference,
     options: &RemoteOptions,
     uncached: bool,
+    key: Option<&Material>,
 ) -> anyhow::Result<RemoteImage> {
     let progress = Progress::start(&reference.name());
     let observer: Arc<dyn Observer> = progress.clone();
@@ -99,19 +105,26 @@ pub fn locate_here(
             retries: 0,
         },
         uncached,
+        content_key: None,
     };
     let mut source = None;
+    let mut content_key = None;
     let checked = remote
         .open_with_start(&observer, &first, &mut |opened| {
             progress.follow(Arc::clone(opened));
             source = Some(Arc::clone(opened));
         })
-        .and_then(|opened| check(&opened.image));
+        .and_then(|mut opened| {
+            encryption::unlock(&mut opened.image, key)?;
+            content_key = opened.image.content_key().cloned();
+            check(&opened.image)
+        });
     progress.finish();
     let Err(error) = checked else {
         if let Some(source) = source {
             remote.spent = source.figures().origin;
         }
+        remote.content_key = content_key;
         return Ok(remote);
     };
     // What is no image is not kept; the next one under this name may be.

@@ -3,6 +3,7 @@
 //! [`Provider`] is what a launch asks for its root; [`FuseBackend`] is what the holder, a process
 //! of the same program, keeps mounted for it.
 
+mod locked;
 mod refusal;
 
 use std::error::Error;
@@ -35,6 +36,7 @@ use skiff_launcher::rootfs::{BindPoint, BindPointKind, Rootfs, RootfsProvider, S
 use crate::remote::voice::{self, Herald, Quiet, Streams};
 use crate::remote::{self, Opened, RemoteImage};
 use crate::settings;
+use locked::LockedImage;
 use refusal::{Hope, RETRY, Refusal, hopeless};
 
 /// Threads that answer the kernel, and threads that decode ahead, at most: one per core, but
@@ -63,6 +65,9 @@ impl Served {
     /// When it is no image.
     pub fn of_starter(file: OwnedFd, path: &Path) -> io::Result<Self> {
         let file = File::from(file);
+        if let Some(locked) = LockedImage::unseal(&file)? {
+            return locked.open().map(|image| Self::Here(Box::new(image)));
+        }
         match RemoteImage::unseal(&file)? {
             Some(remote) => Ok(Self::Elsewhere(Box::new(remote))),
             None => Image::from_file(file, path)
@@ -116,8 +121,9 @@ impl Served {
             }
             Self::Here(image) => {
                 let file = file_of(image)?.try_clone()?;
+                let key = image.content_key().cloned();
                 let image = Image::from_file(file, image.path()).map_err(io::Error::other)?;
-                Opened::nearby(image)
+                Opened::nearby(image.with_content_key(key))
             }
         }
     }
@@ -168,7 +174,13 @@ impl RootfsProvider for Provider<'_> {
         let served = self.served.ok_or("there is no image to mount")?;
         let sealed;
         let image = match served {
-            Served::Here(image) => file_of(image)?.as_fd(),
+            Served::Here(image) => match LockedImage::of(image)? {
+                Some(locked) => {
+                    sealed = locked.seal()?;
+                    sealed.as_fd()
+                }
+                None => file_of(image)?.as_fd(),
+            },
             Served::Elsewhere(remote) => {
                 sealed = remote.seal()?;
                 sealed.as_fd()

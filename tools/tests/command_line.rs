@@ -245,10 +245,23 @@ fn features_to_come_are_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let image = folder.path().to_str().expect("text");
     check(
-        &["exec", "--passphrase", image, "true"],
+        &[
+            "exec",
+            "--pem-path",
+            "/nonexistent",
+            "--passphrase",
+            image,
+            "true",
+        ],
         255,
         "",
-        "FATAL:   --passphrase is not supported yet by this version of skiff\n",
+        "FATAL:   Specified PEM file /nonexistent: does not exist.\n",
+    );
+    check(
+        &["exec", "--passphrase", image, "true"],
+        255,
+        "Enter encryption passphrase: \n",
+        "FATAL:   Cannot encrypt container with empty passphrase\n",
     );
     check(
         &["exec", "--fusemount", "container:x /mnt", image, "true"],

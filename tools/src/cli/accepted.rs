@@ -1,5 +1,5 @@
 //! Flags of Apptainer that are known but need no code of ours: some make no difference here, the
-//! others are refused in one clear line as long as their feature is missing.
+//! others are refused in one clear line.
 //!
 //! A table instead of fields, since nothing but their presence matters.
 
@@ -26,8 +26,6 @@ enum Fate {
     /// Makes no difference.
     Silent,
     /// Ends the program.
-    Later,
-    /// Ends the program, and always will.
     Never,
 }
 
@@ -57,7 +55,7 @@ const fn hidden(row: Row) -> Row {
     }
 }
 
-use Fate::{Later, Never, Silent};
+use Fate::{Never, Silent};
 use Kind::{Bool, Int, Text};
 
 #[rustfmt::skip]
@@ -66,9 +64,6 @@ const ROWS: &[Row] = &[
     row("fusemount", Kind::Strings, Never, "Mount a FUSE file system in the container"),
     hidden(row("tmpdir", Text, Silent, "Directory for temporary files")),
     // Processes and privileges
-    // Encryption
-    row("passphrase", Bool, Later, "Ask for the passphrase of an encrypted image"),
-    row("pem-path", Text, Later, "Private key of an encrypted image"),
     // Registries
     row("docker-host", Text, Silent, "Docker daemon to talk to"),
 ];
@@ -76,7 +71,6 @@ const ROWS: &[Row] = &[
 /// Which of the table's flags were given with an effect.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct OtherFlags {
-    later: Vec<&'static str>,
     never: Vec<&'static str>,
 }
 
@@ -89,9 +83,6 @@ impl OtherFlags {
         if let Some(flag) = self.never.first() {
             anyhow::bail!("--{flag} is not supported by skiff");
         }
-        if let Some(flag) = self.later.first() {
-            anyhow::bail!("--{flag} is not supported yet by this version of skiff");
-        }
         Ok(())
     }
 }
@@ -100,7 +91,6 @@ impl clap::Args for OtherFlags {
     fn augment_args(command: Command) -> Command {
         ROWS.iter().fold(command, |command, row| {
             let help = match row.fate {
-                Later => format!("{} (not supported yet)", row.help),
                 Never => format!("{} (not supported)", row.help),
                 Silent => row.help.to_owned(),
             };
@@ -141,7 +131,6 @@ impl clap::FromArgMatches for OtherFlags {
             }
             match row.fate {
                 Silent => {}
-                Later => self.later.push(row.long),
                 Never => self.never.push(row.long),
             }
         }

@@ -1,5 +1,6 @@
 //! Arguments of `exec`, `run`, `shell` and `test`.
 
+pub mod encryption;
 pub mod gpu;
 pub mod identity;
 pub mod limits;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use self::encryption::EncryptionArgs;
 use self::gpu::GpuArgs;
 use self::identity::IdentityArgs;
 use self::limits::LimitsArgs;
@@ -155,6 +157,9 @@ pub struct ActionArgs {
     /// Limits and networks.
     #[command(flatten)]
     pub limits: LimitsArgs,
+    /// The image's key.
+    #[command(flatten)]
+    pub encryption: EncryptionArgs,
     /// Registries.
     #[command(flatten)]
     pub remote: RemoteArgs,

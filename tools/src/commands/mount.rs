@@ -19,7 +19,9 @@ use skiff_fs::image::{Image, ImageError};
 use skiff_launcher::holder::{HOLDER_NAME, supervise};
 
 use crate::cli;
+use crate::cli::action::encryption::EncryptionArgs;
 use crate::cli::remote::RemoteArgs;
+use crate::encryption::{self, Purpose};
 use crate::exit::ExitStatus;
 use crate::remote;
 use crate::text::os_error;
@@ -37,6 +39,9 @@ pub struct MountArgs {
     /// Serve in the foreground until unmounted
     #[arg(long, short)]
     pub foreground: bool,
+    /// The image's key.
+    #[command(flatten)]
+    pub encryption: EncryptionArgs,
     /// Registries.
     #[command(flatten)]
     pub remote: RemoteArgs,
@@ -64,16 +69,23 @@ pub fn mount(args: &MountArgs, context: &cli::Context) -> anyhow::Result<ExitSta
     let [image_path, directory] = &args.words[..] else {
         bail!("an image and a directory are needed");
     };
+    let key = encryption::material(&args.encryption, context, Purpose::Open)?;
     let served = match remote::reference(image_path)? {
         Some(reference) => {
             let options = args.remote.options(&reference, context)?;
             let uncached = args.remote.disable_cache;
-            Served::Elsewhere(Box::new(remote::locate(&reference, &options, uncached)?))
+            Served::Elsewhere(Box::new(remote::locate(
+                &reference,
+                &options,
+                uncached,
+                key.as_ref(),
+            )?))
         }
         None => {
             let path = std::path::absolute(image_path)
                 .with_context(|| format!("image {}", Path::new(image_path).display()))?;
-            let image = Image::open(&path).map_err(|error| named(&path, error))?;
+            let mut image = Image::open(&path).map_err(|error| named(&path, error))?;
+            encryption::unlock(&mut image, key.as_ref())?;
             Served::Here(Box::new(image))
         }
     };

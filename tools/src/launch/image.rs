@@ -10,6 +10,7 @@ use skiff_launcher::request::{ImageRequest, RootKind};
 
 use crate::cli::Context;
 use crate::cli::remote::RemoteArgs;
+use crate::encryption::{self, Material};
 use crate::remote;
 use crate::settings;
 use crate::text::{chain, go_path, os_error};
@@ -34,18 +35,23 @@ pub struct Found {
 }
 
 /// Finds the image called `name` and makes sure that programs can be started in it. `remote` and
-/// `context` say how to get at one that is elsewhere.
+/// `context` say how to get at one that is elsewhere, `key` opens an encrypted one.
 ///
 /// # Errors
 /// One line that says why not.
-pub fn find(name: &OsStr, remote: &RemoteArgs, context: &Context) -> anyhow::Result<Found> {
+pub fn find(
+    name: &OsStr,
+    remote: &RemoteArgs,
+    key: Option<&Material>,
+    context: &Context,
+) -> anyhow::Result<Found> {
     match remote::reference(name)? {
-        Some(reference) => find_elsewhere(&reference, remote, context),
-        None => find_here(name),
+        Some(reference) => find_elsewhere(&reference, remote, key, context),
+        None => find_here(name, key),
     }
 }
 
-fn find_here(name: &OsStr) -> anyhow::Result<Found> {
+fn find_here(name: &OsStr, key: Option<&Material>) -> anyhow::Result<Found> {
     refuse_transports(name)?;
     let absolute = go_path(Path::new(name))?;
     let base = absolute.file_name().unwrap_or(OsStr::new("/")).to_owned();
@@ -66,12 +72,13 @@ fn find_here(name: &OsStr) -> anyhow::Result<Found> {
         name: base,
         kind,
     };
-    let Some(image) = opened else {
+    let Some(mut image) = opened else {
         return Ok(Found {
             request: request(RootKind::Sandbox),
             served: None,
         });
     };
+    encryption::unlock(&mut image, key)?;
     match image.check_mountable() {
         Ok(()) => {}
         Err(error @ ImageError::NoRoot) => anyhow::bail!(
@@ -91,11 +98,12 @@ fn find_here(name: &OsStr) -> anyhow::Result<Found> {
 fn find_elsewhere(
     reference: &Reference,
     args: &RemoteArgs,
+    key: Option<&Material>,
     context: &Context,
 ) -> anyhow::Result<Found> {
     settings::adopt()?;
     let options = args.options(reference, context)?;
-    let image = remote::locate(reference, &options, args.disable_cache)?;
+    let image = remote::locate(reference, &options, args.disable_cache, key)?;
     let name = Path::new(image.name());
     Ok(Found {
         request: ImageRequest {
@@ -251,7 +259,7 @@ mod tests {
 
     #[test]
     fn missing_images() {
-        let error = find_here(OsStr::new("/nonexistent/x.sif"))
+        let error = find_here(OsStr::new("/nonexistent/x.sif"), None)
             .unwrap_err()
             .to_string();
         assert_eq!(

@@ -1,15 +1,15 @@
 //! An image that was found elsewhere: a description that travels to the server, and opening it.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 use skiff_cache::disk::{About, Blob, BlobKey, BlobKind, State};
+use skiff_fs::format::gocryptfs::ContentKey;
 use skiff_fs::image::Image;
 use skiff_fs::remote::{
     Client, Location, Observer, Reference, RemoteBlob, RemoteOptions, Resolved, pins,
@@ -19,12 +19,10 @@ use skiff_fs::source::{CachedSource, placement};
 
 use super::caches::{blobs, own_cache};
 use crate::output;
+use crate::sealed;
 
 /// First line of a sealed description.
-const SEAL: &[u8] = b"skiff remote image 1\n";
-
-/// The most that a description may take; credentials included it has some hundred bytes.
-const MAX_SEALED_BYTES: u64 = 1 << 20;
+const TITLE: &[u8] = b"skiff remote image 1\n";
 
 /// Note that no digests of chunks were to be had for a blob, and how many seconds it is believed: a
 /// look that failed must not keep a node from checking what it fetches for long.
@@ -45,6 +43,9 @@ pub struct RemoteImage {
     pub spent: OriginFigures,
     /// Keep nothing of it behind: `--disable-cache`.
     pub uncached: bool,
+    /// What opens an encrypted root.
+    #[serde(default)]
+    pub content_key: Option<ContentKey>,
 }
 
 /// An open image and where its bytes come from.
@@ -109,7 +110,8 @@ impl RemoteImage {
         if !first.is_empty() {
             source.keep_start(first);
         }
-        let image = Image::from_source(Arc::clone(&source) as _, Path::new(self.name()))?;
+        let image = Image::from_source(Arc::clone(&source) as _, Path::new(self.name()))?
+            .with_content_key(self.content_key.clone());
         Ok(Opened {
             image,
             source: Some(source),
@@ -163,36 +165,15 @@ impl RemoteImage {
     /// # Errors
     /// What the system reports.
     pub fn seal(&self) -> io::Result<OwnedFd> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let mut file = File::from(rustix::fs::memfd_create("skiff-image", flags)?);
-        file.write_all(SEAL)?;
-        serde_json::to_writer(&file, self)?;
-        rustix::fs::fcntl_add_seals(
-            &file,
-            SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
-        )?;
-        Ok(file.into())
+        sealed::seal(TITLE, self)
     }
 
-    /// The description in `file`, if that is a sealed one: no file that merely has a name can be.
+    /// The description in `file`, if that is a sealed one.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn unseal(file: &File) -> io::Result<Option<Self>> {
-        let sealed = rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| {
-            seals.contains(SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK)
-        });
-        if !sealed || file.metadata()?.len() > MAX_SEALED_BYTES {
-            return Ok(None);
-        }
-        let mut content = Vec::new();
-        let mut file = file;
-        file.seek(SeekFrom::Start(0))?;
-        file.read_to_end(&mut content)?;
-        match content.strip_prefix(SEAL) {
-            Some(json) => Ok(Some(serde_json::from_slice(json)?)),
-            None => Ok(None),
-        }
+        sealed::unseal(file, TITLE)
     }
 }
 

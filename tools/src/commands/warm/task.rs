@@ -212,6 +212,7 @@ impl Task {
             resolved,
             options,
             uncached: false,
+            content_key: None,
         };
         let opened = image.open_with_start(&observer, &first, &mut |source| {
             self.lock().source = Some(Arc::clone(source));
