@@ -27,6 +27,7 @@ pub use arguments::BuildArguments;
 pub use files::{FileCopy, FileGroup, Origin};
 pub use script::Section;
 
+use crate::dot_singularity::apps;
 use crate::output;
 use crate::text::os_error;
 
@@ -222,6 +223,29 @@ fn stage(text: &str, line: usize) -> Result<Option<Stage>, String> {
 }
 
 impl Definition {
+    /// The definition of an image that is named, such as `docker://debian` or `oci:folder`: its
+    /// transport and the rest. `None` when there is no transport in the name.
+    pub fn of_uri(uri: &str) -> Option<Self> {
+        let (transport, name) = uri.split_once("://").or_else(|| uri.split_once(':'))?;
+        Some(Self::of_image(transport, name))
+    }
+
+    /// The definition of an image of which agent and name are known.
+    pub fn of_image(transport: &str, name: &str) -> Self {
+        let header = [("bootstrap", transport), ("from", name)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let text = format!("bootstrap: {transport}\nfrom: {name}\n\n");
+        let stage = Stage {
+            header: header.into(),
+            text: text.clone(),
+            ..Stage::default()
+        };
+        Self {
+            stages: vec![stage],
+            text,
+        }
+    }
+
     /// Checks what can be known before anything is built: every stage has a header that names an
     /// agent.
     ///
@@ -235,6 +259,12 @@ impl Definition {
             stage.agent().map_err(|reason| {
                 anyhow::anyhow!("Unable to create build: unable to get conveyorpacker: {reason}")
             })?;
+            if let Some(app) = stage.apps.iter().find(|app| !apps::is_name(&app.name)) {
+                bail!(
+                    "Unable to create build: {:?} cannot be the name of an application",
+                    app.name
+                );
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ pub mod build;
 pub mod cli;
 pub mod commands;
 pub mod definition;
+pub mod dot_singularity;
 pub mod encryption;
 pub mod exit;
 pub mod launch;

@@ -31,12 +31,7 @@ pub fn parse(bytes: &[u8]) -> Result<Metadata, serde_json::Error> {
 /// # Errors
 /// None in practice; the type of the encoder has them.
 pub fn print(metadata: &Metadata) -> Result<String, serde_json::Error> {
-    let envelope = Envelope {
-        data: Data {
-            attributes: metadata.clone(),
-        },
-        kind: "container".to_owned(),
-    };
+    let envelope = envelope(metadata);
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
     envelope.serialize(&mut serde_json::Serializer::with_formatter(
@@ -47,9 +42,26 @@ pub fn print(metadata: &Metadata) -> Result<String, serde_json::Error> {
     Ok(text)
 }
 
+/// The object of a SIF.
+///
+/// # Errors
+/// As [`print`].
+pub fn object(metadata: &Metadata) -> Result<String, serde_json::Error> {
+    Ok(escape(&serde_json::to_string(&envelope(metadata))?))
+}
+
+fn envelope(metadata: &Metadata) -> Envelope {
+    Envelope {
+        data: Data {
+            attributes: metadata.clone(),
+        },
+        kind: "container".to_owned(),
+    }
+}
+
 /// Escapes what Go's encoder escapes beyond the standard. All of it can stand in strings only.
 /// U+FFFD is what a byte that is no UTF-8 has become.
-fn escape(json: &str) -> String {
+pub(crate) fn escape(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
         match character {
