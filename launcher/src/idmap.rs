@@ -65,6 +65,13 @@ impl IdMap {
         )
     }
 
+    /// Whether the user namespace that the calling process is in has no other user than its own.
+    pub fn inherited_is_single() -> bool {
+        std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| {
+            map.lines().count() == 1 && map.split_ascii_whitespace().nth(2) == Some("1")
+        })
+    }
+
     /// The user and group that the calling process will be.
     pub fn ids(&self) -> (u32, u32) {
         let first = |ranges: &[IdRange]| ranges.first().map_or(0, |range| range.inside);

@@ -26,6 +26,7 @@ pub mod process;
 pub mod programs;
 pub mod report;
 pub mod request;
+pub mod room;
 pub mod rootfs;
 pub mod script;
 pub mod security;

@@ -1,10 +1,66 @@
 //! Building an image from a definition file.
+//!
+//! ```text
+//! definition ─► for each stage: base, %files from, %setup, %files, %post, metadata, %test
+//!                 │                        all of it in one room: see skiff_launcher::room
+//!                 ▼
+//!               root = overlay of the base, served as for a launch, and what was changed
+//!                 │
+//!                 ▼
+//!               merge ─► squashfs in a SIF, or a directory
+//! ```
+//! The build's own process stays on the host and does nothing but decide, wait and clean up.
 
-use std::path::Path;
+mod assemble;
+mod base;
+mod bundle;
+mod copy;
+mod metadata;
+mod mode;
+mod scripts;
+mod sections;
+mod stage;
+
+use std::path::{Path, PathBuf};
+
+use skiff_launcher::kernel;
+use skiff_launcher::room::{Build, StepError};
 
 use crate::cli::Context;
 use crate::cli::build::BuildArgs;
+use crate::cli::value::Strings;
+use crate::definition::{self, BuildArguments, Definition, Section};
 use crate::exit::ExitStatus;
+use crate::launch;
+use crate::output;
+use crate::text::{go_path, os_error};
+use bundle::Bundle;
+use mode::Mode;
+use sections::Sections;
+
+/// A build under way.
+pub(crate) struct Job<'a> {
+    args: &'a BuildArgs,
+    context: &'a Context,
+    definition: &'a Definition,
+    /// The definition file, as it was named.
+    spec: &'a Path,
+    /// What is made, without relative parts.
+    target: PathBuf,
+    sections: Sections,
+    mode: Mode,
+    bundle: Bundle,
+}
+
+impl Job<'_> {
+    /// A failure of `section`, with where it stands.
+    fn at(&self, section: &Section, reason: &str) -> String {
+        match section.line() {
+            0 => reason.to_owned(),
+            line => format!("{reason} ({}, line {line})", self.spec.display()),
+        }
+    }
+}
 
 /// Builds `target` as the definition file `spec` says. That `target` may be written to has been
 /// checked.
@@ -17,9 +73,118 @@ pub fn run_definition(
     spec: &Path,
     context: &Context,
 ) -> anyhow::Result<ExitStatus> {
-    let _ = (args, target, context);
-    anyhow::bail!(
-        "{}: definition files are not supported yet by this version of skiff",
-        spec.display()
-    )
+    let sections = Sections::new(&args.definition.section)?;
+    let definition = read(args, spec)?;
+    definition.check()?;
+    let config = launch::configuration(context)?;
+    let mode = mode::choose(&args.definition, &config)?;
+    let target = go_path(target)?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o002));
+    let parent = directory_for(args, context, &target)?;
+    let bundle = Bundle::make(&parent).map_err(|error| {
+        anyhow::anyhow!(
+            "While performing build: could not make a directory in {}: {}",
+            parent.display(),
+            os_error(&error)
+        )
+    })?;
+    let job = Job {
+        args,
+        context,
+        definition: &definition,
+        spec,
+        target,
+        sections,
+        mode,
+        bundle,
+    };
+    let build = Build::begin()?;
+    let done = job.carry_out(&build);
+    build.clear();
+    job.clean_up(&build, done.is_err());
+    build.end();
+    match done {
+        Ok(()) => Ok(ExitStatus::Success),
+        Err(StepError::Interrupted(signal)) => {
+            output::error(format_args!(
+                "Build interrupted: {} was not made",
+                job.target.display()
+            ));
+            kernel::die_by(signal);
+            Ok(ExitStatus::Fatal)
+        }
+        Err(error) => anyhow::bail!("While performing build: {error}"),
+    }
+}
+
+fn read(args: &BuildArgs, spec: &Path) -> anyhow::Result<Definition> {
+    let given: Vec<String> = Strings::flatten(&args.definition.build_arg)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let mut warnings = Vec::new();
+    let file = args.definition.build_arg_file.as_deref();
+    let values = BuildArguments::new(&given, file, &mut warnings)?;
+    for warning in warnings {
+        output::warning(warning);
+    }
+    if args.definition.json {
+        let failed =
+            |reason: String| anyhow::anyhow!("Unable to build from {}: {reason}", spec.display());
+        let text = std::fs::read_to_string(spec).map_err(|error| failed(os_error(&error)))?;
+        return definition::json::parse(&text).map_err(failed);
+    }
+    definition::read(spec, &values, args.definition.warn_unused_build_args)
+}
+
+/// Where the build's directory is made: a directory that is to become a sandbox beside that.
+fn directory_for(args: &BuildArgs, context: &Context, target: &Path) -> anyhow::Result<PathBuf> {
+    let parent = match target.parent() {
+        Some(parent) if args.target.sandbox => parent.to_owned(),
+        _ => bundle::temporary_directory(args.origin.tmpdir.as_deref(), |name| {
+            context.variable(name).map(PathBuf::from)
+        }),
+    };
+    go_path(&parent)
+}
+
+impl Job<'_> {
+    fn carry_out(&self, build: &Build) -> Result<(), StepError> {
+        output::info("Starting build...");
+        let room = build.room(self.mode.ids.as_ref())?;
+        if let Some(parent) = self.bundle.path().parent() {
+            stage::inside(&room, || {
+                bundle::sweep(parent);
+                Ok(())
+            })?;
+        }
+        let mut made = Vec::new();
+        for stage in &self.definition.stages {
+            made.push(stage::make(self, &room, stage, &made)?);
+        }
+        let last = made.pop();
+        let last = last.ok_or_else(|| StepError::Failed("there is no stage".to_owned()))?;
+        assemble::assemble(self, &room, &last)
+    }
+
+    /// Removes the build's directory with the rights of its root: the room is gone by now.
+    fn clean_up(&self, build: &Build, failed: bool) {
+        let path = self.bundle.path().display();
+        if failed && self.args.target.no_cleanup {
+            output::info(format_args!(
+                "Build performed with no clean up option, build bundle(s) located at: [{path}]"
+            ));
+            return;
+        }
+        let removed = build
+            .room(self.mode.ids.as_ref())
+            .map_err(StepError::from)
+            .and_then(|room| {
+                stage::inside(&room, || {
+                    self.bundle.remove().map_err(|error| os_error(&error))
+                })
+            });
+        if let Err(error) = removed {
+            output::warning(format_args!("Could not remove {path}: {error}"));
+        }
+    }
 }

@@ -1,0 +1,318 @@
+//! One stage of a definition, from its base to its tested root.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode as Bits, OFlags};
+use skiff_launcher::room::{Room, RootWish, StepError, lay_out};
+
+use super::base::Base;
+use super::scripts::{self, ENVIRONMENT, Inside};
+use super::{Job, copy, metadata};
+use crate::definition::{Agent, FileGroup, Origin, Section, Stage};
+use crate::launch::report;
+use crate::output;
+use crate::text::os_error;
+use crate::wire::Provider;
+
+/// A stage that is made.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// Its root, where the room has it.
+    pub(super) root: PathBuf,
+    /// What its root starts from.
+    pub(super) base: Base,
+    /// What was changed over the base; `None`: the root itself holds all.
+    pub(super) changes: Option<PathBuf>,
+}
+
+/// A failure with the words that Apptainer puts before it.
+pub(super) fn worded(error: StepError, words: &str) -> StepError {
+    match error {
+        StepError::Failed(reason) => StepError::Failed(format!("{words}{reason}")),
+        other => other,
+    }
+}
+
+/// Does something in the room that has nothing to say but that it failed.
+pub(super) fn inside(
+    room: &Room<'_>,
+    work: impl FnOnce() -> Result<(), String>,
+) -> Result<(), StepError> {
+    room.inside(|| work().map(|()| Vec::new())).map(drop)
+}
+
+/// Makes a stage in its own directory of the bundle; `earlier` are those before it.
+pub(super) fn make(
+    job: &Job<'_>,
+    room: &Room<'_>,
+    stage: &Stage,
+    earlier: &[Made],
+) -> Result<Made, StepError> {
+    let number = earlier.len();
+    let is_last = number + 1 == job.definition.stages.len();
+    let directory = job.bundle.path().join(number.to_string());
+    make_directory(&directory, 0o700)?;
+    let root = directory.join("rootfs");
+    let of_file = |section: &Section, reason: String| job.at(section, &reason);
+
+    if !stage.pre.is_empty() {
+        output::info("Running pre scriptlet");
+        let script = directory.join("pre");
+        inside(room, || {
+            on_host(&stage.pre, "pre", &script, &root).map_err(|reason| of_file(&stage.pre, reason))
+        })
+        .map_err(|error| worded(error, "failed to run %pre script: "))?;
+    }
+    let updated = is_last && job.args.target.update && !job.args.target.force;
+    let made = if updated {
+        update(job, &root)?
+    } else {
+        begin(job, room, stage, &directory, root)?
+    };
+    let root = &made.root;
+    inside(room, || metadata::prepare(job, stage, &made))
+        .map_err(|error| worded(error, "while preparing the root: "))?;
+    if job.sections.has("files") {
+        from_stages(job, room, stage, earlier, root)?;
+    }
+    if job.sections.has("setup") && !stage.setup.is_empty() {
+        output::info("Running setup scriptlet");
+        let script = directory.join("setup");
+        inside(room, || {
+            on_host(&stage.setup, "setup", &script, root)
+                .map_err(|reason| of_file(&stage.setup, reason))
+        })
+        .map_err(|error| worded(error, "failed to run %setup script: "))?;
+    }
+    if job.sections.has("files") {
+        from_host(room, stage, root)?;
+    }
+    let binds = network_files(&directory);
+    let launch = Inside {
+        personality: job.context.personality,
+        args: &job.args.definition,
+        config: job.context.config.as_deref(),
+        mode: &job.mode,
+        root,
+        binds: &binds,
+    };
+    let post = stage.post_script();
+    if !post.is_empty() {
+        output::info("Running post scriptlet");
+        inside(room, || {
+            run_post(stage, &post, &launch).map_err(|reason| of_file(&stage.post, reason))
+        })
+        .map_err(|error| worded(error, "while running engine: "))?;
+    }
+    inside(room, || metadata::insert(job, stage, &made))
+        .map_err(|error| worded(error, "while inserting metadata to bundle: "))?;
+    let tests = job.sections.has("test") && !job.args.definition.notest;
+    if tests && !stage.test.is_empty() {
+        output::info("Running testscript");
+        inside(room, || {
+            launch.test().map_err(|reason| of_file(&stage.test, reason))
+        })
+        .map_err(|error| worded(error, "failed to execute %test script: "))?;
+    }
+    Ok(made)
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<(), StepError> {
+    fs::DirBuilder::new()
+        .mode(mode)
+        .create(path)
+        .map_err(|error| {
+            StepError::Failed(format!("mkdir {}: {}", path.display(), os_error(&error)))
+        })
+}
+
+/// The target of `--update` as the root.
+fn update(job: &Job<'_>, root: &Path) -> Result<Made, StepError> {
+    output::info(format_args!(
+        "Building into existing container: {}",
+        job.target.display()
+    ));
+    let _ = root;
+    Ok(Made {
+        root: job.target.clone(),
+        base: Base::Nothing,
+        changes: None,
+    })
+}
+
+/// Makes the root from the stage's base.
+fn begin(
+    job: &Job<'_>,
+    room: &Room<'_>,
+    stage: &Stage,
+    directory: &Path,
+    root: PathBuf,
+) -> Result<Made, StepError> {
+    let conveyor = |reason: String| StepError::Failed(format!("conveyor failed to get: {reason}"));
+    let agent = stage.agent().map_err(conveyor)?;
+    if stage
+        .value("fingerprints")
+        .is_some_and(|it| !it.trim().is_empty())
+    {
+        return Err(conveyor(
+            "the header line \"Fingerprints\" is not supported yet by this version of skiff"
+                .to_owned(),
+        ));
+    }
+    let base = match agent {
+        Agent::Scratch => Base::Nothing,
+        Agent::LocalImage => {
+            Base::local(stage.value("from").unwrap_or_default()).map_err(conveyor)?
+        }
+        _ => {
+            return Err(conveyor(format!(
+                "Bootstrap: {} is not supported yet by this version of skiff",
+                stage.value("bootstrap").unwrap_or_default()
+            )));
+        }
+    };
+    make_directory(&root, 0o755)?;
+    let Some(lower) = base.for_room() else {
+        return Ok(Made {
+            root,
+            base,
+            changes: None,
+        });
+    };
+    let changes = directory.join("changes");
+    make_directory(&changes, 0o700)?;
+    inside(room, || {
+        lay_out(
+            &RootWish {
+                base: &lower,
+                changes: &changes,
+                place: &root,
+                ids: job.mode.ids.as_ref(),
+                user_namespace: job.mode.user_namespace,
+            },
+            &mut Provider::new(None),
+            &mut report,
+        )
+        .map_err(|error| crate::text::chain(&error))
+    })
+    .map_err(|error| worded(error, "packer failed to pack: "))?;
+    Ok(Made {
+        root,
+        base,
+        changes: Some(changes.join("upper")),
+    })
+}
+
+/// Runs a section on the host.
+fn on_host(section: &Section, name: &str, script: &Path, root: &Path) -> Result<(), String> {
+    scripts::write(script, &section.body)?;
+    let command = section.shell_command(name, &script.to_string_lossy())?;
+    let variables: [(&str, &OsStr); 4] = [
+        ("APPTAINER_ROOTFS", root.as_os_str()),
+        ("SINGULARITY_ROOTFS", root.as_os_str()),
+        ("APPTAINER_ENVIRONMENT", ENVIRONMENT.as_ref()),
+        ("SINGULARITY_ENVIRONMENT", ENVIRONMENT.as_ref()),
+    ];
+    scripts::on_host(&command, &variables)
+}
+
+/// Opens a root in the room.
+pub(super) fn open_root(path: &Path) -> Result<OwnedFd, String> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Bits::empty())
+        .map_err(|error| format!("{}: {}", path.display(), os_error(&error.into())))
+}
+
+fn from_stages(
+    job: &Job<'_>,
+    room: &Room<'_>,
+    stage: &Stage,
+    earlier: &[Made],
+    root: &Path,
+) -> Result<(), StepError> {
+    let words = "unable to copy files from stage to container fs: ";
+    for group in &stage.files {
+        let Origin::Stage(name) = group.origin() else {
+            continue;
+        };
+        let failed = |reason: String| StepError::Failed(format!("{words}{reason}"));
+        let found = job.definition.stage_called(name);
+        let number = found.map_err(|error| failed(error.to_string()))?;
+        let source = earlier
+            .get(number)
+            .ok_or_else(|| failed(format!("stage {name} was not found")))?;
+        for file in &group.files {
+            if file.source.is_empty() {
+                output::warning("Attempt to copy file with no name, skipping.");
+                continue;
+            }
+            let target = match file.target.is_empty() {
+                true => &file.source,
+                false => &file.target,
+            };
+            output::info(format_args!("Copying {} to {target}", file.source));
+            inside(room, || {
+                let source = open_root(&source.root)?;
+                let root = open_root(root)?;
+                copy::from_stage(&file.source, target, source.as_fd(), root.as_fd())
+            })
+            .map_err(|error| worded(error, words))?;
+        }
+    }
+    Ok(())
+}
+
+fn from_host(room: &Room<'_>, stage: &Stage, root: &Path) -> Result<(), StepError> {
+    let groups = |group: &&FileGroup| group.origin() == Origin::Host;
+    for file in stage
+        .files
+        .iter()
+        .filter(groups)
+        .flat_map(|group| &group.files)
+    {
+        if file.source.is_empty() {
+            output::warning("Attempt to copy file with no name, skipping.");
+            continue;
+        }
+        let target = match file.target.is_empty() {
+            true => &file.source,
+            false => &file.target,
+        };
+        output::info(format_args!("Copying {} to {target}", file.source));
+        inside(room, || {
+            let root = open_root(root)?;
+            copy::from_host(&file.source, target, root.as_fd())
+        })
+        .map_err(|error| worded(error, "unable to copy files from host to container fs: "))?;
+    }
+    Ok(())
+}
+
+/// Copies of what the container needs to find the network: what the build changes in them is
+/// nobody else's.
+fn network_files(directory: &Path) -> Vec<(PathBuf, &'static str)> {
+    [("resolv.conf", "/etc/resolv.conf"), ("hosts", "/etc/hosts")]
+        .into_iter()
+        .filter_map(|(name, path)| {
+            let copy = directory.join(name);
+            // A host without one has a container without one.
+            let content = fs::read(path).ok()?;
+            fs::write(&copy, content).ok()?;
+            Some((copy, path))
+        })
+        .collect()
+}
+
+fn run_post(stage: &Stage, text: &str, launch: &Inside<'_>) -> Result<(), String> {
+    let root = open_root(launch.root)?;
+    let name = scripts::POST;
+    metadata::place_file(root.as_fd(), name, text.as_bytes(), 0o755)?;
+    let command = stage.post.shell_command("post", name)?;
+    let done = launch.post(&command);
+    metadata::remove_file(root.as_fd(), name);
+    done.map_err(|reason| format!("while running %post section: {reason}"))
+}
