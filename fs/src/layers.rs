@@ -11,5 +11,18 @@
 //! lower one comes, so that content which is not part of the result is never written.
 
 pub mod entry;
+pub mod inflate;
+pub mod limits;
+pub mod memory;
+pub mod merge;
+pub mod tar;
+pub mod tree;
+mod whiteout;
 
 pub use entry::{Entry, EntryKind, Layer, LayerError, Visit};
+pub use inflate::{Expected, inflate};
+pub use limits::Limits;
+pub use memory::MemoryLayer;
+pub use merge::{Devices, MergeOptions, Merged, Owners, Xattrs, merge};
+pub use tar::TarLayer;
+pub use tree::TreeLayer;

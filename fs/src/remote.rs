@@ -19,7 +19,7 @@
 
 mod blob;
 mod client;
-mod digest;
+pub(crate) mod digest;
 pub mod digests;
 mod download;
 mod error;
