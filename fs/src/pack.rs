@@ -8,7 +8,9 @@
 //! and attributes stay in memory until all is known.
 
 pub mod inodes;
+pub mod place;
 pub mod sink;
 
 pub use inodes::{Content, Inode, InodeId, InodeTree, Metadata, Xattr};
+pub use place::{Replace, Target};
 pub use sink::{FileData, Sink, SinkError};

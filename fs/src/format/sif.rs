@@ -13,6 +13,7 @@ mod codes;
 mod descriptor;
 pub mod edit;
 mod header;
+pub mod image;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -22,6 +23,7 @@ pub use codes::{
 };
 pub use descriptor::{DESCRIPTOR_LEN, Descriptor, Extra, Link};
 pub use header::{HEADER_LEN, Header, LAUNCH_SCRIPT, MAGIC};
+pub use image::ImageParts;
 pub use writer::{NewObject, Writer, WriterOptions};
 
 use std::io;

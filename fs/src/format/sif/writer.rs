@@ -86,12 +86,12 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::add`].
-    pub fn add_with(
+    pub fn add_with<E: From<io::Error>>(
         &mut self,
         object: NewObject<'_>,
-        write: impl FnOnce(&mut File, u64) -> io::Result<u64>,
-    ) -> io::Result<u32> {
-        let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        write: impl FnOnce(&mut File, u64) -> Result<u64, E>,
+    ) -> Result<u32, E> {
+        let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
         if self.descriptors.len() as u64 >= SLOTS {
             return refuse("a SIF has room for 48 objects");
         }
@@ -116,12 +116,10 @@ impl Writer {
         let offset = self
             .end
             .checked_next_multiple_of(alignment)
-            .ok_or(io::ErrorKind::FileTooLarge)?;
+            .ok_or_else(too_large)?;
         self.file.seek(SeekFrom::Start(offset))?;
         let size = write(&mut self.file, offset)?;
-        let end = offset
-            .checked_add(size)
-            .ok_or(io::ErrorKind::FileTooLarge)?;
+        let end = offset.checked_add(size).ok_or_else(too_large)?;
         let id = u32::try_from(self.descriptors.len())
             .unwrap_or(u32::MAX)
             .saturating_add(1);
@@ -192,4 +190,8 @@ impl Writer {
         self.file.write_all(&header.encode())?;
         Ok(self.file)
     }
+}
+
+fn too_large() -> io::Error {
+    io::ErrorKind::FileTooLarge.into()
 }

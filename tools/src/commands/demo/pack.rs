@@ -54,7 +54,7 @@ pub(super) fn pack_sif(tree: &PackTree, image: &Path) -> Result<()> {
     writer
         .add_with(root, |file, offset| {
             pack(tree, file, offset, now).map_err(io::Error::other)?;
-            Ok(file.metadata()?.len().saturating_sub(offset))
+            Ok::<_, io::Error>(file.metadata()?.len().saturating_sub(offset))
         })
         .context("packing")?;
     writer.finish().context("finishing the image")?;
