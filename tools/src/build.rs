@@ -15,10 +15,10 @@ mod assemble;
 mod base;
 mod bundle;
 mod copy;
+mod listen;
 mod metadata;
 mod mode;
 mod scripts;
-mod sections;
 mod stage;
 
 use std::path::{Path, PathBuf};
@@ -30,13 +30,14 @@ use crate::cli::Context;
 use crate::cli::build::BuildArgs;
 use crate::cli::value::Strings;
 use crate::definition::{self, BuildArguments, Definition, Section};
+use crate::dot_singularity::{BuildDate, SectionChoice};
 use crate::exit::ExitStatus;
 use crate::launch;
 use crate::output;
 use crate::text::{go_path, os_error};
 use bundle::Bundle;
+use listen::Failure;
 use mode::Mode;
-use sections::Sections;
 
 /// A build under way.
 pub(crate) struct Job<'a> {
@@ -47,17 +48,26 @@ pub(crate) struct Job<'a> {
     spec: &'a Path,
     /// What is made, without relative parts.
     target: PathBuf,
-    sections: Sections,
+    sections: SectionChoice,
+    /// When it is made, for labels.
+    date: BuildDate,
     mode: Mode,
     bundle: Bundle,
 }
 
 impl Job<'_> {
-    /// A failure of `section`, with where it stands.
-    fn at(&self, section: &Section, reason: &str) -> String {
-        match section.line() {
-            0 => reason.to_owned(),
-            line => format!("{reason} ({}, line {line})", self.spec.display()),
+    /// A failure of `section`, with where it stands and what was being done.
+    fn at(&self, section: &Section, failure: Failure) -> String {
+        let Failure { reason, command } = failure;
+        let file = self.spec.display();
+        let line = match &command {
+            Some(command) => listen::line_of(section, command),
+            None => None,
+        };
+        match (line.unwrap_or(section.line()), command) {
+            (0, _) => reason,
+            (line, Some(command)) => format!("{reason} ({file}, line {line}: {command})"),
+            (line, None) => format!("{reason} ({file}, line {line})"),
         }
     }
 }
@@ -73,7 +83,8 @@ pub fn run_definition(
     spec: &Path,
     context: &Context,
 ) -> anyhow::Result<ExitStatus> {
-    let sections = Sections::new(&args.definition.section)?;
+    let names: Vec<String> = words(&args.definition.section);
+    let sections = SectionChoice::new(&names)?;
     let definition = read(args, spec)?;
     definition.check()?;
     let config = launch::configuration(context)?;
@@ -88,6 +99,8 @@ pub fn run_definition(
             os_error(&error)
         )
     })?;
+    let epoch = context.variable("SOURCE_DATE_EPOCH");
+    let epoch = epoch.map(|text| text.to_string_lossy().into_owned());
     let job = Job {
         args,
         context,
@@ -95,6 +108,7 @@ pub fn run_definition(
         spec,
         target,
         sections,
+        date: BuildDate::new(epoch.as_deref()),
         mode,
         bundle,
     };
@@ -117,10 +131,14 @@ pub fn run_definition(
     }
 }
 
-fn read(args: &BuildArgs, spec: &Path) -> anyhow::Result<Definition> {
-    let given: Vec<String> = Strings::flatten(&args.definition.build_arg)
+fn words(given: &[Strings]) -> Vec<String> {
+    Strings::flatten(given)
         .map(|word| word.to_string_lossy().into_owned())
-        .collect();
+        .collect()
+}
+
+fn read(args: &BuildArgs, spec: &Path) -> anyhow::Result<Definition> {
+    let given = words(&args.definition.build_arg);
     let mut warnings = Vec::new();
     let file = args.definition.build_arg_file.as_deref();
     let values = BuildArguments::new(&given, file, &mut warnings)?;

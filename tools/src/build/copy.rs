@@ -7,9 +7,11 @@ mod archive;
 mod glob;
 mod target;
 
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -138,7 +140,47 @@ pub(super) fn place(root: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Result<
     let path = clean(path);
     let target = Target::new(root);
     target.make_directories(path.parent().unwrap_or(Path::new("")))?;
-    target.replace(&path, mode)
+    let file = target.replace(&path, mode)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    Ok(file)
+}
+
+/// A directory at `path`; one that is there stays as it is.
+pub(super) fn directory(root: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Result<()> {
+    let path = clean(path);
+    let target = Target::new(root);
+    target.make_directories(path.parent().unwrap_or(Path::new("")))?;
+    if target.make_directory(&path, mode)? {
+        target.set_mode(&path, mode)?;
+    }
+    Ok(())
+}
+
+/// A link to `to` at `path`, in the place of what is there but a directory.
+pub(super) fn link(root: BorrowedFd<'_>, path: &Path, to: &str) -> io::Result<()> {
+    let path = clean(path);
+    let target = Target::new(root);
+    target.make_directories(path.parent().unwrap_or(Path::new("")))?;
+    let (parent, name) = target.parent(&path)?;
+    target::remove(parent.as_fd(), name)?;
+    Ok(rustix::fs::symlinkat(to, &parent, name)?)
+}
+
+/// Whether there is anything at `path`, a link that leads nowhere included.
+pub(super) fn is_there(root: BorrowedFd<'_>, path: &Path) -> bool {
+    let path = clean(path);
+    let nofollow = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    Target::new(root)
+        .parent(&path)
+        .is_ok_and(|(parent, name)| rustix::fs::statat(&parent, name, nofollow).is_ok())
+}
+
+/// Where the link at `path` leads to, if there is one.
+pub(super) fn link_at(root: BorrowedFd<'_>, path: &Path) -> Option<OsString> {
+    let path = clean(path);
+    let (parent, name) = Target::new(root).parent(&path).ok()?;
+    let target = rustix::fs::readlinkat(&parent, name, Vec::new()).ok()?;
+    Some(OsString::from_vec(target.into_bytes()))
 }
 
 /// Removes what is at `path`, if it is there and no directory.

@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
+use super::listen::{Failure, run};
 use super::mode::Mode;
 use crate::cli::build::DefinitionArgs;
 use crate::program::Personality;
@@ -43,15 +44,13 @@ pub(super) struct Inside<'a> {
 ///
 /// # Errors
 /// What became of it, in Go's words.
-pub(super) fn on_host(command: &[String], variables: &[(&str, &OsStr)]) -> Result<(), String> {
+pub(super) fn on_host(command: &[String], variables: &[(&str, &OsStr)]) -> Result<(), Failure> {
     let [program, arguments @ ..] = command else {
-        return Err("there is no command".to_owned());
+        return Err("there is no command".to_owned().into());
     };
-    let status = Command::new(program)
-        .args(arguments)
-        .envs(variables.iter().copied())
-        .status();
-    judge(status)
+    let mut shell = Command::new(program);
+    shell.args(arguments).envs(variables.iter().copied());
+    run(shell)
 }
 
 /// Writes `text` to `path`, to be run.
@@ -70,7 +69,7 @@ impl Inside<'_> {
     ///
     /// # Errors
     /// What became of it.
-    pub(super) fn post(&self, command: &[String]) -> Result<(), String> {
+    pub(super) fn post(&self, command: &[String]) -> Result<(), Failure> {
         let mut skiff = self.skiff();
         skiff.args(["exec", "--writable", "--cleanenv"]);
         self.common(&mut skiff);
@@ -81,14 +80,14 @@ impl Inside<'_> {
             skiff.arg(format!("{prefix}_LABELS={LABELS}"));
         }
         skiff.arg(self.root).args(command);
-        judge(skiff.status())
+        run(skiff)
     }
 
     /// Runs the image's test script.
     ///
     /// # Errors
     /// What became of it.
-    pub(super) fn test(&self) -> Result<(), String> {
+    pub(super) fn test(&self) -> Result<(), Failure> {
         let mut skiff = self.skiff();
         skiff.arg("test");
         if self.args.writable_tmpfs {
@@ -100,7 +99,7 @@ impl Inside<'_> {
             skiff.arg(format!("{prefix}_ENVIRONMENT={ENVIRONMENT}"));
         }
         skiff.arg(self.root);
-        judge(skiff.status())
+        run(skiff)
     }
 
     /// Ourselves, without what the environment says about flags: the build has heeded that.
@@ -158,16 +157,5 @@ impl Inside<'_> {
         for mount in &self.args.mount {
             skiff.arg("--mount").arg(mount);
         }
-    }
-}
-
-/// Go's words for how a program ended.
-fn judge(status: io::Result<ExitStatus>) -> Result<(), String> {
-    let status = status.map_err(|error| os_error(&error))?;
-    match (status.code(), status.signal()) {
-        (Some(0), _) => Ok(()),
-        (Some(code), _) => Err(format!("exit status {code}")),
-        (None, Some(signal)) => Err(format!("killed by signal {signal}")),
-        (None, None) => Err("it ended".to_owned()),
     }
 }

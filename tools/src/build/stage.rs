@@ -10,9 +10,11 @@ use rustix::fs::{Mode as Bits, OFlags};
 use skiff_launcher::room::{Room, RootWish, StepError, lay_out};
 
 use super::base::Base;
+use super::listen::Failure;
 use super::scripts::{self, ENVIRONMENT, Inside};
 use super::{Job, copy, metadata};
 use crate::definition::{Agent, FileGroup, Origin, Section, Stage};
+use crate::dot_singularity::{Begun, ImageConfig};
 use crate::launch::report;
 use crate::output;
 use crate::text::os_error;
@@ -27,6 +29,21 @@ pub(super) struct Made {
     pub(super) base: Base,
     /// What was changed over the base; `None`: the root itself holds all.
     pub(super) changes: Option<PathBuf>,
+    /// Configuration of the OCI image that it starts from.
+    pub(super) config: Option<ImageConfig>,
+    /// The root is that of the target as it was.
+    pub(super) updated: bool,
+}
+
+impl Made {
+    /// What its root began as.
+    fn begun(&self) -> Begun<'_> {
+        match (&self.config, &self.base) {
+            (Some(config), _) => Begun::Oci(config),
+            (None, Base::Nothing) if !self.updated => Begun::Agent,
+            (None, _) => Begun::Image,
+        }
+    }
 }
 
 /// A failure with the words that Apptainer puts before it.
@@ -57,25 +74,30 @@ pub(super) fn make(
     let directory = job.bundle.path().join(number.to_string());
     make_directory(&directory, 0o700)?;
     let root = directory.join("rootfs");
-    let of_file = |section: &Section, reason: String| job.at(section, &reason);
+    let of_file = |section: &Section, failure: Failure| job.at(section, failure);
 
     if !stage.pre.is_empty() {
         output::info("Running pre scriptlet");
         let script = directory.join("pre");
         inside(room, || {
-            on_host(&stage.pre, "pre", &script, &root).map_err(|reason| of_file(&stage.pre, reason))
+            on_host(&stage.pre, "pre", &script, &root)
+                .map_err(|failure| of_file(&stage.pre, failure))
         })
         .map_err(|error| worded(error, "failed to run %pre script: "))?;
     }
     let updated = is_last && job.args.target.update && !job.args.target.force;
     let made = if updated {
-        update(job, &root)?
+        update(job)
     } else {
         begin(job, room, stage, &directory, root)?
     };
     let root = &made.root;
-    inside(room, || metadata::prepare(job, stage, &made))
-        .map_err(|error| worded(error, "while preparing the root: "))?;
+    inside(room, || metadata::prepare(stage, &made, made.begun()))
+        .map_err(|error| worded(error, "packer failed to pack: "))?;
+    for app in &stage.apps {
+        inside(room, || metadata::app_files(app, &made))
+            .map_err(|error| worded(error, "unable to copy files from host to container fs: "))?;
+    }
     if job.sections.has("files") {
         from_stages(job, room, stage, earlier, root)?;
     }
@@ -84,7 +106,7 @@ pub(super) fn make(
         let script = directory.join("setup");
         inside(room, || {
             on_host(&stage.setup, "setup", &script, root)
-                .map_err(|reason| of_file(&stage.setup, reason))
+                .map_err(|failure| of_file(&stage.setup, failure))
         })
         .map_err(|error| worded(error, "failed to run %setup script: "))?;
     }
@@ -104,7 +126,7 @@ pub(super) fn make(
     if !post.is_empty() {
         output::info("Running post scriptlet");
         inside(room, || {
-            run_post(stage, &post, &launch).map_err(|reason| of_file(&stage.post, reason))
+            run_post(stage, &post, &launch).map_err(|failure| of_file(&stage.post, failure))
         })
         .map_err(|error| worded(error, "while running engine: "))?;
     }
@@ -114,7 +136,9 @@ pub(super) fn make(
     if tests && !stage.test.is_empty() {
         output::info("Running testscript");
         inside(room, || {
-            launch.test().map_err(|reason| of_file(&stage.test, reason))
+            launch
+                .test()
+                .map_err(|failure| of_file(&stage.test, failure))
         })
         .map_err(|error| worded(error, "failed to execute %test script: "))?;
     }
@@ -131,17 +155,18 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), StepError> {
 }
 
 /// The target of `--update` as the root.
-fn update(job: &Job<'_>, root: &Path) -> Result<Made, StepError> {
+fn update(job: &Job<'_>) -> Made {
     output::info(format_args!(
         "Building into existing container: {}",
         job.target.display()
     ));
-    let _ = root;
-    Ok(Made {
+    Made {
         root: job.target.clone(),
         base: Base::Nothing,
         changes: None,
-    })
+        config: None,
+        updated: true,
+    }
 }
 
 /// Makes the root from the stage's base.
@@ -181,6 +206,8 @@ fn begin(
             root,
             base,
             changes: None,
+            config: None,
+            updated: false,
         });
     };
     let changes = directory.join("changes");
@@ -204,11 +231,13 @@ fn begin(
         root,
         base,
         changes: Some(changes.join("upper")),
+        config: None,
+        updated: false,
     })
 }
 
 /// Runs a section on the host.
-fn on_host(section: &Section, name: &str, script: &Path, root: &Path) -> Result<(), String> {
+fn on_host(section: &Section, name: &str, script: &Path, root: &Path) -> Result<(), Failure> {
     scripts::write(script, &section.body)?;
     let command = section.shell_command(name, &script.to_string_lossy())?;
     let variables: [(&str, &OsStr); 4] = [
@@ -250,15 +279,11 @@ fn from_stages(
                 output::warning("Attempt to copy file with no name, skipping.");
                 continue;
             }
-            let target = match file.target.is_empty() {
-                true => &file.source,
-                false => &file.target,
-            };
-            output::info(format_args!("Copying {} to {target}", file.source));
+            output::info(format_args!("Copying {} to {}", file.source, file.target));
             inside(room, || {
                 let source = open_root(&source.root)?;
                 let root = open_root(root)?;
-                copy::from_stage(&file.source, target, source.as_fd(), root.as_fd())
+                copy::from_stage(&file.source, &file.target, source.as_fd(), root.as_fd())
             })
             .map_err(|error| worded(error, words))?;
         }
@@ -278,14 +303,10 @@ fn from_host(room: &Room<'_>, stage: &Stage, root: &Path) -> Result<(), StepErro
             output::warning("Attempt to copy file with no name, skipping.");
             continue;
         }
-        let target = match file.target.is_empty() {
-            true => &file.source,
-            false => &file.target,
-        };
-        output::info(format_args!("Copying {} to {target}", file.source));
+        output::info(format_args!("Copying {} to {}", file.source, file.target));
         inside(room, || {
             let root = open_root(root)?;
-            copy::from_host(&file.source, target, root.as_fd())
+            copy::from_host(&file.source, &file.target, root.as_fd())
         })
         .map_err(|error| worded(error, "unable to copy files from host to container fs: "))?;
     }
@@ -307,12 +328,15 @@ fn network_files(directory: &Path) -> Vec<(PathBuf, &'static str)> {
         .collect()
 }
 
-fn run_post(stage: &Stage, text: &str, launch: &Inside<'_>) -> Result<(), String> {
+fn run_post(stage: &Stage, text: &str, launch: &Inside<'_>) -> Result<(), Failure> {
     let root = open_root(launch.root)?;
     let name = scripts::POST;
     metadata::place_file(root.as_fd(), name, text.as_bytes(), 0o755)?;
     let command = stage.post.shell_command("post", name)?;
     let done = launch.post(&command);
     metadata::remove_file(root.as_fd(), name);
-    done.map_err(|reason| format!("while running %post section: {reason}"))
+    done.map_err(|failure| Failure {
+        reason: format!("while running %post section: {}", failure.reason),
+        ..failure
+    })
 }

@@ -112,11 +112,7 @@ impl Copier {
                 match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o700)) {
                     Ok(()) => {}
                     Err(Errno::EXIST) if is_directory(directory, name) => {}
-                    Err(Errno::EXIST) => {
-                        remove(directory, name).map_err(failed)?;
-                        rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o700))
-                            .map_err(errno)?;
-                    }
+                    Err(Errno::EXIST) => return Err(errno(Errno::NOTDIR)),
                     Err(error) => return Err(errno(error)),
                 }
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -56,7 +56,7 @@ impl<'a> Target<'a> {
             return Err(io::ErrorKind::NotFound.into());
         };
         let parent = self.make_directories(parent)?;
-        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o777)) {
+        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
