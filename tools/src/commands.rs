@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod instance;
 pub mod mount;
 pub mod overlay;
+pub mod pull;
 pub mod registry;
 pub mod run_help;
 pub mod serve;
@@ -26,7 +27,7 @@ pub mod warm;
 
 use crate::cli::action::{ProgramArgs, RunArgs, ShellArgs};
 use crate::cli::admin::WordArgs;
-use crate::cli::build::BuildArgs;
+use crate::cli::build::{BuildArgs, PullArgs};
 use crate::cli::cache::StatsArgs;
 use crate::cli::image::{InspectArgs, RunHelpArgs};
 use crate::cli::verb::{Arity, Verb, call};
@@ -64,6 +65,13 @@ What is built is a SIF or, with --sandbox, a directory. It is built from one of:
   oras://, https://  a SIF that is elsewhere
   *.sif, *.sqsh, directory/
                      an image or root file system of this machine";
+
+const PULLS: &str = "\
+An image that is elsewhere becomes a SIF here:
+
+  docker://name:tag  converted from an image of a registry; likewise
+                     docker-archive:, oci:, oci-archive: from files
+  oras://, https://  as it is";
 
 /// In alphabetical order.
 const VERBS: &[Verb] = &[
@@ -230,6 +238,22 @@ The overlay command allows management of EXT3 writable overlay images.",
         augment: WordArgs::augment_args,
         children: unsupported::PLUGIN_VERBS,
         needs_child: true,
+        ..EMPTY
+    },
+    Verb {
+        name: "pull",
+        about: "Pull an image from a URI",
+        settings: true,
+        usage: "[pull options...] [output file] <URI>",
+        description: PULLS,
+        examples: &[
+            "pull docker://debian:12",
+            "pull lab.sif oras://registry.example.org/lab/py:3",
+            "pull --arch arm64 alpine.sif docker://alpine:3",
+        ],
+        arity: Arity::Between(1, 2),
+        augment: PullArgs::augment_args,
+        run: |matches, context| call(matches, context, pull::run),
         ..EMPTY
     },
     Verb {

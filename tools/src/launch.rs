@@ -6,6 +6,7 @@
 //! ```
 
 mod admit;
+pub mod convert;
 pub mod image;
 mod instance;
 pub mod request;

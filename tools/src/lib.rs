@@ -9,6 +9,7 @@
 pub mod build;
 pub mod cli;
 pub mod commands;
+pub mod convert;
 pub mod definition;
 pub mod dot_singularity;
 pub mod encryption;

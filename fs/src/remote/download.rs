@@ -9,13 +9,17 @@
 //! What a thread fetches goes on after a cut, as all reads of a blob do.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Write as _};
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use skiff_cache::disk::Fetch;
 
 use super::blob::RemoteBlob;
+use super::digest::{Digest, Hasher};
+use super::error::RemoteError;
+use super::resolved::Resolved;
 
 /// Bytes of a piece: enough that a request pays.
 const PIECE: u64 = 8 << 20;
@@ -104,6 +108,39 @@ impl Download {
             .map(|blob| blob as Arc<dyn Bytes>)
             .collect();
         Self::of(blobs, Box::new(count))
+    }
+
+    /// Writes all of `blob`, which is what `resolved` says, to `file`; compares it with its digest if
+    /// there is one. Returns the digest, sha256 if nobody promised another.
+    ///
+    /// # Errors
+    /// What the network or the file reports; content that does not fit its digest.
+    pub fn save(
+        blob: Arc<RemoteBlob>,
+        resolved: &Resolved,
+        file: &File,
+        count: impl Fn(usize, u64) + Send + Sync + 'static,
+    ) -> io::Result<Digest> {
+        let promised = resolved.digest.as_deref().map(str::parse::<Digest>);
+        let promised = promised.transpose().map_err(io::Error::other)?;
+        let mut readers = Self::start(vec![blob], count)?;
+        let mut hasher = Hasher::for_digest(promised.as_ref());
+        let mut file = file;
+        for reader in &mut readers {
+            while let Some(piece) = reader.next_piece()? {
+                hasher.add(&piece);
+                file.write_all(&piece)?;
+            }
+        }
+        let found = hasher.finish();
+        match promised {
+            Some(promised) if promised != found => Err(RemoteError::Mismatch {
+                url: resolved.reference.clone(),
+                digest: promised.to_string(),
+            }
+            .into()),
+            _ => Ok(found),
+        }
     }
 
     fn of(
@@ -445,7 +482,7 @@ mod tests {
     }
 
     fn byte(at: u64) -> u8 {
-        (at.wrapping_mul(2_654_435_761) >> 13) as u8
+        (at >> 10) as u8 ^ at as u8
     }
 
     impl Bytes for Fake {
@@ -510,7 +547,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_what_nobody_reads_is_not_fetched() {
-        let large = fake(60 * PIECE, true, u64::MAX);
+        let large = fake(40 * PIECE, true, u64::MAX);
         let mut both = readers(&[Arc::clone(&large), fake(9, true, u64::MAX)]);
         let mut second = both.pop().unwrap();
         let mut some = [0; 100];

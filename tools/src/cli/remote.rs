@@ -46,6 +46,16 @@ impl RemoteArgs {
         reference: &Reference,
         context: &Context,
     ) -> anyhow::Result<RemoteOptions> {
+        let mut options = self.settings(context)?;
+        options.adopt(reference);
+        Ok(options)
+    }
+
+    /// As [`RemoteArgs::options`], for names that carry no login.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn settings(&self, context: &Context) -> anyhow::Result<RemoteOptions> {
         let variable = |name: &str| context.variable(name);
         let mut options = RemoteOptions::from_env(&variable)?;
         options.no_https |= self.no_https || self.nohttps;
@@ -65,7 +75,6 @@ impl RemoteArgs {
             options.username = Some(username);
             options.password = Some(password);
         }
-        options.adopt(reference);
         Ok(options)
     }
 }

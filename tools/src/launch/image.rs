@@ -8,6 +8,7 @@ use skiff_fs::image::{Image, ImageError};
 use skiff_fs::remote::Reference;
 use skiff_launcher::request::{ImageRequest, RootKind};
 
+use super::convert;
 use crate::cli::Context;
 use crate::cli::remote::RemoteArgs;
 use crate::encryption::{self, Material};
@@ -24,6 +25,13 @@ const TRANSPORTS: &[&str] = &[
     "oci",
     "oci-archive",
 ];
+
+/// Whether `name` begins with one of the transports.
+fn has_transport(name: &OsStr) -> bool {
+    let text = name.to_string_lossy();
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| TRANSPORTS.contains(&scheme))
+}
 
 /// An image that programs can be started in.
 #[derive(Debug)]
@@ -45,10 +53,15 @@ pub fn find(
     key: Option<&Material>,
     context: &Context,
 ) -> anyhow::Result<Found> {
-    match remote::reference(name)? {
-        Some(reference) => find_elsewhere(&reference, remote, key, context),
-        None => find_here(name, key),
+    if let Some(reference) = remote::reference(name)? {
+        return find_elsewhere(&reference, remote, key, context);
     }
+    if has_transport(name)
+        && let Some((spec, source)) = convert::wanted(name)?
+    {
+        return convert::find(&spec, &source, remote, context);
+    }
+    find_here(name, key)
 }
 
 fn find_here(name: &OsStr, key: Option<&Material>) -> anyhow::Result<Found> {
@@ -177,7 +190,7 @@ pub fn refuse_transports(name: &OsStr) -> anyhow::Result<()> {
         return Ok(());
     };
     if TRANSPORTS.contains(&scheme) {
-        anyhow::bail!("{scheme} images are not supported yet by this version of skiff: {text}");
+        anyhow::bail!("{text}: {scheme} images have to be converted first: see skiff pull");
     }
     match (scheme, rest.strip_prefix("//")) {
         ("instance", Some(_)) => {
@@ -252,8 +265,8 @@ mod tests {
             refusal("DOCKER://bar"),
             "Unsupported transport type: DOCKER"
         );
-        assert!(refusal("docker://bar").contains("not supported yet"));
-        assert!(refusal("oci:dir").contains("not supported yet"));
+        assert!(refusal("docker://bar").contains("converted first"));
+        assert!(refusal("oci:dir").contains("converted first"));
         assert!(refusal("instance://x").contains("is a running instance"));
     }
 

@@ -16,6 +16,7 @@ use super::sandbox::SandboxFiles;
 use super::{Metadata, Selection, json};
 use crate::cli::Context;
 use crate::cli::remote::RemoteArgs;
+use crate::launch::convert;
 use crate::launch::image::{check_arch, open, resolve};
 use crate::output;
 use crate::remote::{self, progress::Progress};
@@ -42,6 +43,10 @@ pub fn of_image(
         let metadata = of_opened(&opened.image, selection)?;
         remote::tell_state(&opened);
         return Ok(metadata);
+    }
+    if let Some((spec, source)) = convert::wanted(name)? {
+        let image = convert::image_here(&spec, &source, remote, context)?;
+        return of_opened(&image, selection);
     }
     let absolute = go_path(Path::new(name))?;
     // Apptainer repeats a name with a scheme as it was given.

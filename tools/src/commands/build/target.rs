@@ -1,0 +1,68 @@
+//! Whether a build may write to its target.
+
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+
+use anyhow::bail;
+
+use crate::cli::build::TargetArgs;
+use crate::prompt;
+use crate::text::go_path;
+
+/// What every sandbox has.
+const MARKS: [&str; 4] = [".singularity.d", "dev", "proc", "sys"];
+
+/// Whether to go on: what is at `target` may go.
+///
+/// # Errors
+/// When it may not.
+pub(super) fn check(target: &Path, args: &TargetArgs) -> anyhow::Result<bool> {
+    if args.update && !args.sandbox {
+        bail!("only sandbox update is supported: --sandbox flag is missing");
+    }
+    let Ok(data) = target.symlink_metadata() else {
+        return Ok(true);
+    };
+    if args.update && !args.force {
+        if !data.is_dir() {
+            bail!(
+                "only sandbox update is supported: {} is not a directory",
+                target.display()
+            );
+        }
+        return Ok(true);
+    }
+    let is_directory = target.is_dir();
+    if is_directory && args.sandbox && !args.force && !is_sandbox(target)? {
+        bail!(
+            "{} is not empty and is not an Apptainer sandbox, check its content first and use \
+             --force if you want to overwrite it",
+            go_path(target)?.display()
+        );
+    }
+    if args.force {
+        return Ok(true);
+    }
+    if !io::stdin().is_terminal() {
+        bail!(
+            "build target '{}' already exists. Use --force if you want to overwrite it",
+            target.display()
+        );
+    }
+    let question = format!(
+        "Build target '{}' already exists and will be deleted during the build process. Do you \
+         want to continue? [y/N] ",
+        target.display()
+    );
+    Ok(matches!(prompt::line(&question)?.trim(), "y" | "Y"))
+}
+
+/// Whether a directory is a sandbox, or has nothing in it.
+fn is_sandbox(directory: &Path) -> anyhow::Result<bool> {
+    if std::fs::read_dir(directory)?.next().is_none() {
+        return Ok(true);
+    }
+    Ok(MARKS
+        .iter()
+        .all(|mark| directory.join(mark).symlink_metadata().is_ok()))
+}

@@ -1,0 +1,97 @@
+//! From images in any form to SIFs and sandboxes.
+//!
+//! ```text
+//! name ─ source ─► OCI image ── oci ──► layers ┐
+//!                  local image ─ local ► layer ┼─ finish: own files over and under them
+//!                                              └─► assemble ─► SIF in place, or directory
+//! converted: SIFs that programs are started from without anybody having made a file of them
+//! fetch: files that are images already
+//! ```
+//! Nothing is written but the result: layers are unpacked as they come and packed at once.
+
+pub mod assemble;
+mod base;
+pub mod converted;
+mod copy;
+mod fetch;
+mod finish;
+mod local;
+mod oci;
+pub mod options;
+mod pull;
+pub mod source;
+pub mod watch;
+
+pub use base::{Base, Root, base};
+pub use converted::Converted;
+pub use options::Options;
+pub use pull::pull;
+pub use source::{OciSource, Source, Spec};
+pub use watch::Watch;
+
+use std::path::Path;
+
+use skiff_fs::pack::Replace;
+
+use crate::cli::build::BuildArgs;
+use crate::output;
+use assemble::{Manner, Parts};
+
+/// Builds `target`, which may be replaced, from what `spec` names.
+///
+/// # Errors
+/// One line that says what failed.
+pub fn build(
+    spec: &Spec,
+    options: &Options,
+    target: &Path,
+    args: &BuildArgs,
+) -> anyhow::Result<()> {
+    if args.target.encrypt {
+        anyhow::bail!("--encrypt is not supported yet by this version of skiff");
+    }
+    let watch = Watch::new();
+    let manner = Manner {
+        fix_perms: args.target.fix_perms,
+        ..Manner::new(args.target.mksquashfs_args.as_deref())?
+    };
+    output::info("Starting build...");
+    let parts = parts(spec, options, &manner, &watch)?;
+    put(parts, target, args.target.sandbox, 0o755, &manner, &watch)?;
+    output::info(format_args!("Build complete: {}", target.display()));
+    Ok(())
+}
+
+/// What the image that `spec` names consists of, once it is one of ours.
+fn parts(spec: &Spec, options: &Options, manner: &Manner, watch: &Watch) -> anyhow::Result<Parts> {
+    match &spec.source {
+        Source::Oci(source) => {
+            watch.info("Fetching OCI image...");
+            let found = oci::find(source, options, watch)?;
+            oci::parts(found, spec, manner, watch)
+        }
+        Source::Local(path) => local::parts(path, spec, manner, watch),
+        Source::Remote(reference) => {
+            let file = fetch::temporary(reference, options, watch)?;
+            local::parts_of(file, &reference.name(), spec, manner, watch)
+        }
+    }
+}
+
+/// Makes a SIF or a directory of `parts`.
+fn put(
+    parts: Parts,
+    target: &Path,
+    sandbox: bool,
+    mode: u32,
+    manner: &Manner,
+    watch: &Watch,
+) -> anyhow::Result<()> {
+    if sandbox {
+        watch.info("Creating sandbox directory...");
+        assemble::sandbox(parts, target, manner, watch)
+    } else {
+        watch.info("Creating SIF file...");
+        assemble::sif(parts, target, mode, Replace::Yes, manner, watch)
+    }
+}

@@ -1,0 +1,223 @@
+//! Layers become the root file system of a SIF, or a directory.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::Context as _;
+use skiff_fs::format::sif::{self, Arch, FsType, ImageParts, WriterOptions};
+use skiff_fs::format::squashfs::write::{SquashfsWriter, WriteOptions};
+use skiff_fs::layers::{Layer, MergeOptions, Merged, merge};
+use skiff_fs::pack::{Replace, Sink, Target};
+
+use super::watch::Watch;
+use crate::dot_singularity::BuildDate;
+use crate::output;
+
+/// Permissions of a directory's owner, without which it cannot be removed.
+const CLOSED: [&str; 3] = [
+    "The sandbox contain files/dirs that cannot be removed with 'rm'.",
+    "Use 'chmod -R u+rwX' to set permissions that allow removal.",
+    "Use the '--fix-perms' option to 'apptainer build' to modify permissions at build time.",
+];
+
+/// What an image consists of.
+#[derive(Default)]
+pub struct Parts {
+    /// The uppermost first.
+    pub layers: Vec<Box<dyn Layer>>,
+    /// The definition that the SIF carries.
+    pub definition: Vec<u8>,
+    /// Its JSON objects by name; empty ones are left out.
+    pub json: BTreeMap<String, Vec<u8>>,
+    /// What its programs run on.
+    pub arch: Option<Arch>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Parts")
+            .field("layers", &self.layers.len())
+            .field("arch", &self.arch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How images are made.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// Owners get at everything.
+    pub fix_perms: bool,
+    /// How squashfs is written.
+    pub squashfs: WriteOptions,
+    /// When.
+    pub date: BuildDate,
+    /// The same bytes whenever it is done: the time is given by `SOURCE_DATE_EPOCH`.
+    pub reproducible: bool,
+}
+
+impl Manner {
+    /// The usual one, with `--mksquashfs-args` if there are any.
+    ///
+    /// # Errors
+    /// Arguments that are not understood.
+    pub fn new(mksquashfs_args: Option<&OsStr>) -> anyhow::Result<Self> {
+        let given = std::env::var("SOURCE_DATE_EPOCH").ok();
+        let date = BuildDate::new(given.as_deref());
+        let reproducible = given.is_some_and(|text| text.trim().parse::<i64>().is_ok());
+        let mut squashfs = match mksquashfs_args.and_then(OsStr::to_str) {
+            Some(text) if !text.trim().is_empty() => {
+                let (options, remarks) =
+                    WriteOptions::from_mksquashfs_args(text).context("--mksquashfs-args")?;
+                for remark in remarks {
+                    output::info(remark);
+                }
+                options
+            }
+            _ => WriteOptions::default(),
+        };
+        if squashfs.time == 0 {
+            squashfs.time = date.0;
+        }
+        if reproducible {
+            squashfs.latest_time = Some(date.0);
+        }
+        Ok(Self {
+            fix_perms: false,
+            squashfs,
+            date,
+            reproducible,
+        })
+    }
+
+    /// What whoever calls may keep of owners, devices and attributes.
+    pub fn merging(&self) -> MergeOptions {
+        let options = if rustix::process::geteuid().is_root() {
+            MergeOptions::root()
+        } else {
+            MergeOptions::default()
+        };
+        MergeOptions {
+            fix_perms: self.fix_perms,
+            mtime: self.date.0,
+            ..options
+        }
+    }
+}
+
+/// Makes a SIF of `parts` that is at `target` when it is complete.
+///
+/// # Errors
+/// One line that says what failed.
+pub fn sif(
+    parts: Parts,
+    target: &Path,
+    mode: u32,
+    replace: Replace,
+    manner: &Manner,
+    watch: &Watch,
+) -> anyhow::Result<()> {
+    let creating = || format!("while creating SIF: {}", target.display());
+    let place = Target::create(target, mode).with_context(creating)?;
+    sif_in(parts, place.file().try_clone()?, manner, watch)?;
+    give_to_caller(place.file());
+    clear_directory(target, replace)?;
+    place.commit(replace).with_context(creating)?;
+    Ok(())
+}
+
+/// Makes a SIF of `parts` in `file`, which is empty.
+///
+/// # Errors
+/// As [`sif`].
+pub fn sif_in(parts: Parts, file: File, manner: &Manner, watch: &Watch) -> anyhow::Result<()> {
+    let options = if manner.reproducible {
+        WriterOptions::reproducible()
+    } else {
+        WriterOptions::made_at(manner.date.0)?
+    };
+    let about = ImageParts {
+        definition: Some(&parts.definition),
+        json: &parts.json,
+        arch: parts.arch.unwrap_or_else(Arch::host),
+        fs: FsType::Squashfs,
+        options,
+    };
+    let mut merged = None;
+    let layers = parts.layers;
+    let made = sif::image::write(file, &about, |file, offset| {
+        let mut writer = SquashfsWriter::new(file, offset, manner.squashfs)?;
+        let done = merged.insert(run(layers, &mut writer, manner, watch)?);
+        Ok::<u64, anyhow::Error>(Box::new(writer).finish(&done.tree)?)
+    });
+    watch.finish();
+    made?;
+    if let Some(merged) = merged {
+        tell(&merged, watch);
+    }
+    Ok(())
+}
+
+/// Makes a directory of `parts` that is at `target` when it is complete; what is there goes.
+///
+/// # Errors
+/// As [`sif`].
+pub fn sandbox(parts: Parts, target: &Path, manner: &Manner, watch: &Watch) -> anyhow::Result<()> {
+    let creating = || format!("while creating sandbox {}", target.display());
+    let _ = (parts, manner, watch, CLOSED);
+    Err(anyhow::anyhow!("directories are not supported yet")).with_context(creating)
+}
+
+fn run(
+    layers: Vec<Box<dyn Layer>>,
+    sink: &mut dyn Sink,
+    manner: &Manner,
+    watch: &Watch,
+) -> anyhow::Result<Merged> {
+    let mut progress = |progress: skiff_fs::layers::merge::Progress<'_>| {
+        watch.content(progress.content);
+    };
+    Ok(merge(layers, sink, &manner.merging(), &mut progress)?)
+}
+
+fn tell(merged: &Merged, watch: &Watch) {
+    if merged.devices > 0 {
+        watch.warning(&format!(
+            "{} device file(s) became empty files: only root can make devices",
+            merged.devices
+        ));
+    }
+    if merged.xattrs > 0 {
+        output::verbose(format_args!(
+            "{} extended attributes were left out: only root can keep them",
+            merged.xattrs
+        ));
+    }
+}
+
+/// What root makes for somebody by sudo belongs to him.
+fn give_to_caller(file: &File) {
+    let id = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    if let (Some(uid), Some(gid)) = (id("SUDO_UID"), id("SUDO_GID")) {
+        let owner = rustix::fs::Uid::from_raw(uid);
+        let group = rustix::fs::Gid::from_raw(gid);
+        if let Err(error) = rustix::fs::fchown(file, Some(owner), Some(group)) {
+            output::warning(format_args!("the image stays root's: {error}"));
+        }
+    }
+}
+
+/// A directory makes room for a file, which cannot replace it.
+fn clear_directory(target: &Path, replace: Replace) -> anyhow::Result<()> {
+    let is_directory = target.symlink_metadata().is_ok_and(|data| data.is_dir());
+    if is_directory && replace == Replace::Yes {
+        std::fs::remove_dir_all(target)
+            .with_context(|| format!("removing the directory {}", target.display()))?;
+    }
+    Ok(())
+}

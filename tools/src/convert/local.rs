@@ -1,0 +1,113 @@
+//! An image or directory of this machine becomes the parts of another.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use skiff_fs::format::sif::{Arch, DataType};
+use skiff_fs::format::squashfs::SquashfsOptions;
+use skiff_fs::image::{Image, ImageKind};
+use skiff_fs::layers::{Layer, TreeLayer};
+
+use super::assemble::{Manner, Parts};
+use super::finish;
+use super::source::Spec;
+use super::watch::Watch;
+use crate::metadata::files::TreeFiles;
+use crate::metadata::sandbox::SandboxFiles;
+
+/// The largest object that is carried along.
+const MAX_OBJECT: u64 = 16 << 20;
+
+/// Parts of a new image from the one at `path`.
+///
+/// # Errors
+/// When it is none, or cannot be read.
+pub(super) fn parts(
+    path: &Path,
+    spec: &Spec,
+    manner: &Manner,
+    watch: &Watch,
+) -> anyhow::Result<Parts> {
+    parts_of_image(Image::open(path)?, spec, manner, watch)
+}
+
+/// As [`parts`], from an open file.
+pub(super) fn parts_of(
+    file: File,
+    name: &str,
+    spec: &Spec,
+    manner: &Manner,
+    watch: &Watch,
+) -> anyhow::Result<Parts> {
+    parts_of_image(
+        Image::from_file(file, Path::new(name))?,
+        spec,
+        manner,
+        watch,
+    )
+}
+
+fn parts_of_image(
+    image: Image,
+    spec: &Spec,
+    manner: &Manner,
+    watch: &Watch,
+) -> anyhow::Result<Parts> {
+    let name = image.path().display().to_string();
+    let arch = image.arch().filter(|arch| *arch != Arch::Unknown);
+    let arch = arch.unwrap_or_else(Arch::host);
+    let (layer, around): (Box<dyn Layer>, _) = match image.kind() {
+        ImageKind::Sandbox => {
+            watch.info("Extracting local image...");
+            let path = image.path().to_owned();
+            let files = SandboxFiles::open(&path)?;
+            let around = finish::image(&files, spec, manner, arch)?;
+            bail!(
+                "{name}: directories are not supported yet ({})",
+                around.json.len()
+            )
+        }
+        ImageKind::Ext3 { .. } => bail!(
+            "{name} is an ext3 image: start a program in it, or mount it, and build from the directory"
+        ),
+        ImageKind::Sif(_) | ImageKind::Squashfs { .. } => {
+            if image.sif().is_some() {
+                watch.info(&format!("Verifying bootstrap image {name}"));
+            }
+            watch.info("Extracting local image...");
+            let tree = image.tree(&SquashfsOptions::default())?;
+            let around = finish::image(&TreeFiles(&*tree), spec, manner, arch)?;
+            (Box::new(TreeLayer::new(name, Arc::clone(&tree))), around)
+        }
+    };
+    let mut json = around.json;
+    if let Some(config) = oci_config(&image)? {
+        json.insert("oci-config.json".to_owned(), config);
+    }
+    Ok(Parts {
+        layers: vec![around.top, layer, around.bottom],
+        definition: around.definition,
+        json,
+        arch: Some(arch),
+    })
+}
+
+/// The configuration that a SIF made of an OCI image has.
+pub(super) fn oci_config(image: &Image) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(sif) = image.sif() else {
+        return Ok(None);
+    };
+    let found = sif.descriptors.iter().find(|object| {
+        object.data_type == DataType::GenericJson && object.name == "oci-config.json"
+    });
+    let Some(object) = found.filter(|object| object.size <= MAX_OBJECT) else {
+        return Ok(None);
+    };
+    let data = image.data_of(object)?;
+    let mut bytes = vec![0; usize::try_from(object.size)?];
+    skiff_fs::source::Source::read_exact_at(&data, &mut bytes, 0)
+        .context("reading oci-config.json")?;
+    Ok(Some(bytes))
+}
