@@ -1,4 +1,21 @@
 //! What makes the first files of a root file system.
+//!
+//! Those that begin with an image are a matter of conversion. The others run programs of the host;
+//! what they run is worked out here, as a [`Recipe`].
+
+pub mod recipe;
+
+mod arch;
+mod busybox;
+mod debootstrap;
+mod yum;
+mod zypper;
+
+use std::path::{Path, PathBuf};
+
+pub use recipe::{Host, Masks, Question, Recipe, Step};
+
+use super::Stage;
 
 /// Ways to begin, by the value of `Bootstrap`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,3 +96,54 @@ impl Agent {
         )
     }
 }
+
+/// What the agents that fetch packages do: all but those that begin with an image.
+///
+/// # Errors
+/// When the header lacks something or a program is missing; Apptainer's words.
+pub fn recipe(agent: Agent, stage: &Stage, root: &Path, host: &dyn Host) -> Result<Recipe, String> {
+    match agent {
+        Agent::Debootstrap => debootstrap::recipe(stage, root, host),
+        Agent::Yum => yum::recipe(stage, root, host),
+        Agent::Zypper => zypper::recipe(stage, root, host),
+        Agent::Arch => arch::recipe(stage, root, host),
+        Agent::Busybox => busybox::recipe(stage, root),
+        _ => Ok(Recipe::default()),
+    }
+}
+
+/// Packages that are asked for: the header's and those of the variable `INCLUDE`.
+fn included(stage: &Stage, host: &dyn Host) -> Vec<String> {
+    let header = stage.value("include").unwrap_or_default();
+    let variable = host.variable("INCLUDE").unwrap_or_default();
+    let words = header.split_whitespace().chain(variable.split_whitespace());
+    words.map(str::to_owned).collect()
+}
+
+/// Where `program` is.
+fn program(host: &dyn Host, program: &str) -> Result<PathBuf, String> {
+    host.find(program)
+        .ok_or_else(|| format!("exec: \"{program}\": executable file not found in $PATH"))
+}
+
+/// Replaces `%{OSVERSION}`, in whatever case, by the version; the flag tells whether it was there.
+fn with_version(url: &str, version: &str) -> (String, bool) {
+    const MARK: &str = "%{osversion}";
+    let mut rest = url;
+    let mut replaced = String::new();
+    // Lower case keeps the places of ASCII characters, and those of others.
+    let mut lower = rest.to_ascii_lowercase();
+    let mut found = false;
+    while let Some(at) = lower.find(MARK) {
+        replaced.push_str(&rest[..at]);
+        replaced.push_str(version);
+        rest = &rest[at + MARK.len()..];
+        lower = rest.to_ascii_lowercase();
+        found = true;
+    }
+    replaced.push_str(rest);
+    (replaced, found)
+}
+
+#[cfg(test)]
+mod tests;

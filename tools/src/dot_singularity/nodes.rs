@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use skiff_fs::layers::memory::MemoryLayer;
+use skiff_fs::pack::Metadata;
+
 /// What is at a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Content {
@@ -60,6 +63,24 @@ impl Nodes {
     /// What is at `path`.
     pub fn get(&self, path: &str) -> Option<&Node> {
         self.0.get(path)
+    }
+
+    /// The nodes as a layer of an image; all belong to root and are as old as `mtime` says.
+    pub fn layer(&self, name: &str, mtime: i64) -> MemoryLayer {
+        let mut layer = MemoryLayer::new(name);
+        for (path, node) in &self.0 {
+            let metadata = Metadata {
+                permissions: node.mode,
+                mtime,
+                ..Metadata::default()
+            };
+            match &node.content {
+                Content::Directory => layer.directory(path, metadata),
+                Content::File(content) => layer.file(path, content.clone(), metadata),
+                Content::Link(target) => layer.symlink(path, target, metadata),
+            };
+        }
+        layer
     }
 
     /// Paths and nodes, a directory before what is in it.
