@@ -48,7 +48,7 @@ mod validator;
 
 pub use blob::RemoteBlob;
 pub use client::Client;
-pub use digest::{Digest, DigestError};
+pub use digest::{Digest, DigestError, DigestHasher};
 pub use download::{Download, DownloadReader};
 pub use error::RemoteError;
 pub use figures::{Figures, LATENCY_BUCKETS};

@@ -61,6 +61,7 @@ tables! {
     "registry": apptainer_registry, skiff_registry;
     "gpu": apptainer_gpu, skiff_gpu;
     "encrypted": apptainer_encrypted, skiff_encrypted;
+    "sif_edit": apptainer_sif_edit, skiff_sif_edit;
     "overlay": apptainer_overlay, skiff_overlay;
 }
 

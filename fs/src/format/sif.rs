@@ -14,6 +14,7 @@ mod descriptor;
 pub mod edit;
 mod header;
 pub mod image;
+pub mod table;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -211,6 +212,10 @@ impl Sif {
 /// # Errors
 /// When the file is another, or shorter than it was.
 pub fn data_of(source: Arc<dyn Source>, descriptor: &Descriptor) -> io::Result<Window> {
-    Window::new(source, descriptor.offset, descriptor.size)
-        .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    // An empty object may lie behind the end.
+    let offset = match descriptor.size {
+        0 => 0,
+        _ => descriptor.offset,
+    };
+    Window::new(source, offset, descriptor.size).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }

@@ -11,6 +11,22 @@ use sha2::{Digest as _, Sha256, Sha512};
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
+/// Works out a sha256 digest as bytes come.
+#[derive(Clone, Debug, Default)]
+pub struct DigestHasher(Sha256);
+
+impl DigestHasher {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all bytes taken.
+    pub fn finish(self) -> Digest {
+        Digest(format!("sha256:{}", hex(&self.0.finalize())))
+    }
+}
+
 /// Why a text is no digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no sha256 or sha512 digest")]

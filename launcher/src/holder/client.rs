@@ -26,6 +26,12 @@ const MAX_TRIES: usize = 16;
 /// Launches that may wait for one holder; more wait in connect(2).
 const BACKLOG: i32 = 4096;
 
+/// Variables that end with the launch: a holder may live for days, and has no use for them.
+const SECRETS: [&str; 2] = [
+    "APPTAINER_ENCRYPTION_PASSPHRASE",
+    "APPTAINER_ENCRYPTION_PEM_DATA",
+];
+
 /// Finds variables for a holder.
 pub type Variables<'a> = dyn Fn() -> io::Result<Vec<(&'static str, OsString)>> + 'a;
 
@@ -213,7 +219,11 @@ fn start(directory: &RuntimeDir, target: &Target<'_>, listener: &OwnedFd) -> io:
     };
     protocol::send(own.as_fd(), &start, &[target.image, listener.as_fd()])?;
     // The child forks itself into the background and ends; what it leaves is nobody's child here.
-    let status = Command::new(&target.program)
+    let mut command = Command::new(&target.program);
+    for name in SECRETS {
+        command.env_remove(name);
+    }
+    let status = command
         .arg0("skiff")
         .arg(SERVE_COMMAND)
         .arg(target.path)

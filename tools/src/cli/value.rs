@@ -274,5 +274,28 @@ pub const fn int_parser() -> RawParser<i64> {
     RawParser(|text| parse_int(&text.to_string_lossy()))
 }
 
+/// Parser of integers of 32 bits.
+pub const fn int32_parser() -> RawParser<i32> {
+    RawParser(|text| {
+        let text = text.to_string_lossy();
+        let number = parse_int(&text)?;
+        i32::try_from(number)
+            .map_err(|_| format!("strconv.ParseInt: parsing {text:?}: value out of range"))
+    })
+}
+
+/// Parser of integers of 32 bits that have no sign.
+pub const fn uint32_parser() -> RawParser<u32> {
+    RawParser(|text| {
+        let text = text.to_string_lossy();
+        let fail = |reason: &str| format!("strconv.ParseUint: parsing {text:?}: {reason}");
+        if text.starts_with(['+', '-']) {
+            return Err(fail("invalid syntax"));
+        }
+        let number = parse_int(&text).map_err(|reason| reason.replace("ParseInt", "ParseUint"))?;
+        u32::try_from(number).map_err(|_| fail("value out of range"))
+    })
+}
+
 #[cfg(test)]
 mod tests;

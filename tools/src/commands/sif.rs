@@ -1,5 +1,6 @@
-//! `sif`: looking into the objects of a SIF.
+//! `sif`: looking into the objects of a SIF, and changing them.
 
+mod change;
 mod columns;
 mod show;
 pub(super) mod verbs;
@@ -71,14 +72,6 @@ pub fn dump(args: &SifArgs, _: &Context) -> anyhow::Result<ExitStatus> {
     }
 }
 
-/// The verbs that change a SIF.
-///
-/// # Errors
-/// Always: they are still to come.
-pub fn later(_: &SifArgs, _: &Context) -> anyhow::Result<ExitStatus> {
-    anyhow::bail!("changing SIF files is not supported yet by this version of skiff")
-}
-
 fn open(path: Option<&OsString>) -> Result<(Sif, Arc<dyn Source>), CommandError> {
     let path = Path::new(path.map_or("".as_ref(), OsString::as_os_str));
     let failed = |error| CommandError(format!("open {}: {}", path.display(), os_error(&error)));
@@ -93,14 +86,19 @@ fn open(path: Option<&OsString>) -> Result<(Sif, Arc<dyn Source>), CommandError>
     let source: Arc<dyn Source> = Arc::new(FileSource::new(file).map_err(failed)?);
     match Sif::read(&*source) {
         Ok(sif) => Ok((sif, source)),
-        Err(error) => Err(CommandError(match error {
-            SifError::NotSif => "invalid SIF magic".to_owned(),
-            SifError::TooShort { .. } => "reading global header: unexpected EOF".to_owned(),
-            SifError::Version { .. } => "incompatible SIF version".to_owned(),
-            SifError::Source(error) => os_error(&error),
-            other => other.to_string(),
-        })),
+        Err(error) => Err(unreadable(error)),
     }
+}
+
+/// Words why a file is no SIF.
+fn unreadable(error: SifError) -> CommandError {
+    CommandError(match error {
+        SifError::NotSif => "invalid SIF magic".to_owned(),
+        SifError::TooShort { .. } => "reading global header: unexpected EOF".to_owned(),
+        SifError::Version { .. } => "incompatible SIF version".to_owned(),
+        SifError::Source(error) => os_error(&error),
+        other => other.to_string(),
+    })
 }
 
 /// The object that the two words name.

@@ -141,6 +141,10 @@ impl Descriptor {
             name: text(raw.name),
             extra: extra(DataType::from_code(raw.data_type), raw.extra),
         };
+        if descriptor.size == 0 {
+            // Aligned, it may lie behind the end of the file.
+            return Ok(Some(descriptor));
+        }
         let end = descriptor.offset.checked_add(descriptor.size);
         if descriptor.offset > size {
             return Err(wrong(

@@ -3,7 +3,8 @@
 use clap::Args;
 
 use super::super::EMPTY;
-use crate::cli::image::SifArgs;
+use super::change;
+use crate::cli::image::{SifAddArgs, SifArgs};
 use crate::cli::verb::{Arity, Run, Verb, call};
 
 const fn sif_verb(
@@ -26,19 +27,26 @@ const fn sif_verb(
 
 /// In alphabetical order.
 pub(crate) const VERBS: &[Verb] = &[
-    sif_verb(
-        "add",
-        "Add data object",
-        "<sif_path> <object_path>",
-        2,
-        |matches, context| call(matches, context, super::later),
-    ),
+    Verb {
+        augment: SifAddArgs::augment_args,
+        examples: &[
+            "sif add image.sif recipe.def --datatype 1",
+            "sif add image.sif rootfs.squashfs --datatype 4 --parttype 1 --partfs 1 --partarch 2",
+        ],
+        ..sif_verb(
+            "add",
+            "Add data object",
+            "<sif_path> <object_path>",
+            2,
+            |matches, context| call(matches, context, change::add),
+        )
+    },
     sif_verb(
         "del",
         "Delete data object",
         "<id> <sif_path>",
         2,
-        |matches, context| call(matches, context, super::later),
+        |matches, context| call(matches, context, change::del),
     ),
     sif_verb(
         "dump",
@@ -73,13 +81,13 @@ pub(crate) const VERBS: &[Verb] = &[
         "Create SIF image",
         "<sif_path>",
         1,
-        |matches, context| call(matches, context, super::later),
+        |matches, context| call(matches, context, change::new),
     ),
     sif_verb(
         "setprim",
         "Set primary system partition",
         "<id> <sif_path>",
         2,
-        |matches, context| call(matches, context, super::later),
+        |matches, context| call(matches, context, change::setprim),
     ),
 ];
