@@ -11,6 +11,7 @@ pub mod decompress;
 pub mod format;
 pub mod fuse;
 pub mod image;
+pub mod integrity;
 pub mod layers;
 pub mod pack;
 pub mod remote;

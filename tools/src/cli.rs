@@ -21,6 +21,7 @@ pub mod instance;
 pub mod manners;
 pub mod registry;
 pub mod remote;
+pub mod signing;
 pub mod usage;
 pub mod value;
 pub mod verb;

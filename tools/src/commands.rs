@@ -13,6 +13,7 @@ pub mod doctor;
 pub(crate) mod elf;
 pub mod inspect;
 pub mod instance;
+pub mod key;
 pub mod mount;
 pub mod overlay;
 pub mod pull;
@@ -20,8 +21,10 @@ pub mod registry;
 pub mod run_help;
 pub mod serve;
 pub mod sif;
+pub mod sign;
 pub mod stats;
 pub mod unsupported;
+pub mod verify;
 pub mod version;
 pub mod warm;
 
@@ -30,6 +33,7 @@ use crate::cli::admin::WordArgs;
 use crate::cli::build::{BuildArgs, PullArgs};
 use crate::cli::cache::StatsArgs;
 use crate::cli::image::{InspectArgs, RunHelpArgs};
+use crate::cli::signing::{SignArgs, VerifyArgs};
 use crate::cli::verb::{Arity, Verb, call};
 use crate::cli::warm::WarmArgs;
 use clap::Args;
@@ -205,6 +209,20 @@ servers and databases.",
         ..EMPTY
     },
     Verb {
+        name: "key",
+        about: "Manage OpenPGP keys",
+        usage: "[key options...] <command>",
+        description: "\
+Manage the public keys you trust and your private keys, in your own keyring or in
+the one of the machine (own keyring: ~/.apptainer/keys unless APPTAINER_KEYSDIR is
+set; of the machine: global-pgp-public beside the configuration file).",
+        examples: &["key newpair", "key list --secret"],
+        augment: WordArgs::augment_args,
+        children: key::VERBS,
+        needs_child: true,
+        ..EMPTY
+    },
+    Verb {
         name: "mount",
         about: "Mount an image on a directory to look at it",
         settings: true,
@@ -314,6 +332,20 @@ The overlay command allows management of EXT3 writable overlay images.",
         ..EMPTY
     },
     Verb {
+        name: "sign",
+        about: "Add digital signature(s) to an image",
+        usage: "[sign options...] <image path>",
+        description: "\
+Adds signatures to a SIF image: one for each group of objects, unless one group or
+object is named. The key is one of the OpenPGP keyring (see key), or a private key
+in a PEM file.",
+        examples: &["sign container.sif", "sign --key private.pem container.sif"],
+        arity: Arity::Exactly(1),
+        augment: SignArgs::augment_args,
+        run: |matches, context| call(matches, context, sign::run),
+        ..EMPTY
+    },
+    Verb {
         name: "stats",
         about: "Show what was read, fetched and waited for of images",
         settings: true,
@@ -350,6 +382,22 @@ job step, and what the cache has of the image.",
         arity: Arity::Exactly(1),
         augment: mount::UmountArgs::augment_args,
         run: |matches, context| call(matches, context, mount::umount),
+        ..EMPTY
+    },
+    Verb {
+        name: "verify",
+        about: "Verify digital signature(s) within an image",
+        usage: "[verify options...] <image path>",
+        description: "\
+Verifies the signatures of a SIF image, with the keys of the OpenPGP keyring (see
+key), or with a public key or certificate in a PEM file.",
+        examples: &[
+            "verify container.sif",
+            "verify --key public.pem container.sif",
+        ],
+        arity: Arity::Exactly(1),
+        augment: VerifyArgs::augment_args,
+        run: |matches, context| call(matches, context, verify::run),
         ..EMPTY
     },
     Verb {

@@ -43,6 +43,47 @@ pub fn line(question: &str) -> anyhow::Result<String> {
     Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
 }
 
+/// Asks for a line on standard output, as the commands about keys do; nothing more to read is an
+/// empty answer.
+///
+/// # Errors
+/// When standard input or output fails.
+pub fn answer(question: &str) -> anyhow::Result<String> {
+    output::stdout(question)?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+/// Asks for something that is not shown while it is typed; takes it from a pipe as well.
+///
+/// # Errors
+/// When standard input or output fails.
+pub fn hidden(question: &str) -> anyhow::Result<String> {
+    if io::stdin().is_terminal() {
+        return secret(question);
+    }
+    let text = answer(question)?;
+    output::stdout("\n")?;
+    Ok(text)
+}
+
+/// Asks for one of the numbers from 0 up to below `count`.
+///
+/// # Errors
+/// When it is none, as Go words it.
+pub fn number(question: &str, count: usize) -> anyhow::Result<usize> {
+    let answer = answer(question)?;
+    let number: i64 = match answer.parse() {
+        Ok(number) => number,
+        Err(_) => bail!("strconv.ParseInt: parsing {answer:?}: invalid syntax"),
+    };
+    match usize::try_from(number) {
+        Ok(number) if number < count => Ok(number),
+        _ => bail!("invalid choice"),
+    }
+}
+
 /// Asks for a line that is not shown while it is typed. Keys that would end or stop this process do
 /// so with the terminal as it was before: a shell must not be left mute.
 ///

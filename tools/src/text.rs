@@ -9,6 +9,11 @@ pub fn os_error(error: &std::io::Error) -> String {
     skiff_launcher::error::reason(error)
 }
 
+/// Unix seconds as Go prints a time.
+pub fn go_time(seconds: i64) -> String {
+    crate::commands::sif::time(seconds)
+}
+
 /// Go's `filepath.Abs`: absolute, and without `.`, `..` and doubled slashes by the letters of the
 /// path alone.
 ///

@@ -24,6 +24,17 @@ struct Row {
     flag: &'static str,
     suffixes: &'static [&'static str],
     shape: Shape,
+    /// Counts only for commands that have this flag too; empty for all that have `flag`.
+    beside: &'static str,
+}
+
+impl Row {
+    const fn beside(self, flag: &'static str) -> Self {
+        Self {
+            beside: flag,
+            ..self
+        }
+    }
 }
 
 const fn row(flag: &'static str, shape: Shape, suffixes: &'static [&'static str]) -> Row {
@@ -31,6 +42,7 @@ const fn row(flag: &'static str, shape: Shape, suffixes: &'static [&'static str]
         flag,
         suffixes,
         shape,
+        beside: "",
     }
 }
 
@@ -59,6 +71,9 @@ const LOCAL: &[Row] = &[
     row("blkio-weight", Int, &["BLKIO_WEIGHT"]),
     row("blkio-weight-device", List, &["BLKIO_WEIGHT_DEVICE"]),
     row("boot", Bool, &["BOOT"]),
+    row("certificate", Text, &["VERIFY_CERTIFICATE"]),
+    row("certificate-intermediates", Text, &["VERIFY_INTERMEDIATES"]),
+    row("certificate-roots", Text, &["VERIFY_ROOTS"]),
     row("cleanenv", Bool, &["CLEANENV"]),
     row("compat", Bool, &["COMPAT"]),
     row("contain", Bool, &["CONTAIN"]),
@@ -97,7 +112,11 @@ const LOCAL: &[Row] = &[
     row("ipc", Bool, &["IPC", "UNSHARE_IPC"]),
     row("json", Bool, &["JSON"]),
     row("keep-privs", Bool, &["KEEP_PRIVS"]),
+    row("key", Text, &["SIGN_KEY"]).beside("keyidx"),
+    row("key", Text, &["VERIFY_KEY"]).beside("certificate"),
+    row("keysdir", Text, &["KEYSDIR"]),
     row("library", Text, &["LIBRARY"]),
+    row("local", Bool, &["LOCAL_VERIFY"]),
     row("memory", Text, &["MEMORY"]),
     row("memory-reservation", Text, &["MEMORY_RESERVATION"]),
     row("memory-swap", Text, &["MEMORY_SWAP"]),
@@ -122,9 +141,10 @@ const LOCAL: &[Row] = &[
     row("notest", Bool, &["NOTEST"]),
     row("nv", Bool, &["NV"]),
     row("nvccli", Bool, &["NVCCLI"]),
+    row("ocsp-verify", Bool, &["VERIFY_OCSP"]),
     row("oom-kill-disable", Bool, &["OOM_KILL_DISABLE"]),
     row("overlay", List, &["OVERLAY", "OVERLAYIMAGE"]),
-    row("password", Text, &["LOGIN_PASSWORD"]),
+    row("password", Text, &["LOGIN_PASSWORD"]).beside("username"),
     row("pid", Bool, &["PID", "UNSHARE_PID"]),
     row("pid-file", Text, &["PID_FILE"]),
     row("pids-limit", Int, &["PIDS_LIMIT"]),
@@ -200,7 +220,8 @@ pub fn additions(
         Scope::Global => GLOBAL,
         Scope::Local => LOCAL,
     };
-    for row in rows.iter().filter(|row| knows(row.flag)) {
+    let wanted = |row: &&Row| knows(row.flag) && (row.beside.is_empty() || knows(row.beside));
+    for row in rows.iter().filter(wanted) {
         let mut settled = given(row.flag);
         for suffix in row.suffixes {
             let Some(value) = lookup(environment, suffix, &mut found.remarks) else {

@@ -3,6 +3,8 @@
 mod change;
 mod columns;
 mod show;
+
+pub(crate) use columns::time;
 pub(super) mod verbs;
 
 use std::ffi::OsString;

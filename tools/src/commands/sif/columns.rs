@@ -38,7 +38,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// Unix seconds as Go prints a time in UTC.
-pub(super) fn time(seconds: i64) -> String {
+pub(crate) fn time(seconds: i64) -> String {
     const DAY: i64 = 86400;
     let days = seconds.div_euclid(DAY);
     let rest = seconds.rem_euclid(DAY);
