@@ -2,6 +2,7 @@
 
 mod attacks;
 mod binds_random;
+mod build;
 mod care;
 mod concurrency;
 mod config;

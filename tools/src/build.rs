@@ -13,11 +13,13 @@
 
 mod assemble;
 mod base;
+mod bootstrap;
 mod bundle;
 mod copy;
 mod listen;
 mod metadata;
 mod mode;
+mod recipe;
 mod scripts;
 mod stage;
 
@@ -29,8 +31,9 @@ use skiff_launcher::room::{Build, StepError};
 use crate::cli::Context;
 use crate::cli::build::BuildArgs;
 use crate::cli::value::Strings;
+use crate::convert::assemble::Manner;
 use crate::definition::{self, BuildArguments, Definition, Section};
-use crate::dot_singularity::{BuildDate, SectionChoice};
+use crate::dot_singularity::SectionChoice;
 use crate::exit::ExitStatus;
 use crate::launch;
 use crate::output;
@@ -48,9 +51,11 @@ pub(crate) struct Job<'a> {
     spec: &'a Path,
     /// What is made, without relative parts.
     target: PathBuf,
+    /// As it was named.
+    shown: &'a Path,
     sections: SectionChoice,
-    /// When it is made, for labels.
-    date: BuildDate,
+    /// How the image is made.
+    manner: Manner,
     mode: Mode,
     bundle: Bundle,
 }
@@ -88,7 +93,11 @@ pub fn run_definition(
     let definition = read(args, spec)?;
     definition.check()?;
     let config = launch::configuration(context)?;
+    let mut manner = Manner::new(args.target.mksquashfs_args.as_deref())?;
     let mode = mode::choose(&args.definition, &config)?;
+    manner.fix_perms = args.target.fix_perms;
+    manner.all_root = mode.alone;
+    let shown = target;
     let target = go_path(target)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o002));
     let parent = directory_for(args, context, &target)?;
@@ -99,16 +108,15 @@ pub fn run_definition(
             os_error(&error)
         )
     })?;
-    let epoch = context.variable("SOURCE_DATE_EPOCH");
-    let epoch = epoch.map(|text| text.to_string_lossy().into_owned());
     let job = Job {
         args,
         context,
         definition: &definition,
         spec,
         target,
+        shown,
         sections,
-        date: BuildDate::new(epoch.as_deref()),
+        manner,
         mode,
         bundle,
     };
@@ -122,7 +130,7 @@ pub fn run_definition(
         Err(StepError::Interrupted(signal)) => {
             output::error(format_args!(
                 "Build interrupted: {} was not made",
-                job.target.display()
+                job.shown.display()
             ));
             kernel::die_by(signal);
             Ok(ExitStatus::Fatal)
@@ -177,7 +185,7 @@ impl Job<'_> {
         }
         let mut made = Vec::new();
         for stage in &self.definition.stages {
-            made.push(stage::make(self, &room, stage, &made)?);
+            made.push(stage::make(self, build, &room, stage, &made)?);
         }
         let last = made.pop();
         let last = last.ok_or_else(|| StepError::Failed("there is no stage".to_owned()))?;

@@ -34,7 +34,13 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         // All others die with process 1, before the guard has collected it and ends.
         kernel::send_signal(self.first.unwrap_or(self.guard), libc::SIGKILL);
-        let _ended = waitpid(Pid::from_raw(self.guard), WaitOptions::empty());
+        // Process 1 ends when all others have been collected, those that have become children of
+        // this process among them.
+        while let Ok(Some((child, _))) = wait(WaitOptions::empty()) {
+            if child.as_raw_nonzero().get() == self.guard {
+                return;
+            }
+        }
     }
 }
 

@@ -1,16 +1,91 @@
 //! From the root of the last stage to the image.
 
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::Context as _;
+use skiff_fs::layers::{DirectoryLayer, Layer, TreeLayer};
+use skiff_fs::pack::Replace;
 use skiff_launcher::room::{Room, StepError};
 
 use super::Job;
-use super::stage::Made;
+use super::base::Base;
+use super::stage::{Made, inside};
+use crate::convert::Watch;
+use crate::convert::assemble::{Parts, sandbox, sif};
+use crate::dot_singularity::inspection;
+use crate::metadata::sandbox::SandboxFiles;
+use crate::output;
 
-/// Writes the image.
-pub(super) fn assemble(job: &Job<'_>, _room: &Room<'_>, made: &Made) -> Result<(), StepError> {
-    Err(StepError::Failed(format!(
-        "{}: images of definition files are not written yet by this version of skiff: {:?} {:?}",
-        job.target.display(),
-        made.base.tree().map(|tree| tree.is_some()),
-        made.changes,
-    )))
+/// Permissions of a SIF, less the umask.
+const MODE: u32 = 0o755;
+
+/// Makes the target of the last stage.
+pub(super) fn assemble(job: &Job<'_>, room: &Room<'_>, made: &Made) -> Result<(), StepError> {
+    if made.updated {
+        // It is there.
+    } else if job.args.target.sandbox {
+        output::info("Creating sandbox directory...");
+        inside(room, || {
+            directory(job, made).map_err(|error| format!("while creating sandbox: {error:#}"))
+        })?;
+    } else {
+        output::info("Creating SIF file...");
+        inside(room, || {
+            image(job, made).map_err(|error| format!("{error:#}"))
+        })?;
+    }
+    output::info(format_args!("Build complete: {}", job.shown.display()));
+    Ok(())
+}
+
+/// What the image consists of.
+fn parts(job: &Job<'_>, made: &Made) -> anyhow::Result<Parts> {
+    let files = SandboxFiles::open(&made.root)?;
+    let mut json = BTreeMap::from([("inspect-metadata.json".to_owned(), inspection(&files)?)]);
+    if let Some(config) = &made.oci_config {
+        json.insert("oci-config.json".to_owned(), config.clone());
+    }
+    let mut layers: Vec<Box<dyn Layer>> = vec![match &made.changes {
+        Some(changes) => Box::new(DirectoryLayer::upper(changes)),
+        None => Box::new(DirectoryLayer::new(&made.root)),
+    }];
+    let mut arch = None;
+    match &made.base {
+        Base::Nothing => {}
+        Base::Directory(path) => layers.push(Box::new(DirectoryLayer::new(path))),
+        Base::Image(image) => {
+            let tree = made.base.tree().map_err(anyhow::Error::msg)?;
+            let tree = tree.context("ext3 images cannot be built from: make a sandbox of it")?;
+            let name = image.path().display().to_string();
+            layers.push(Box::new(TreeLayer::new(name, tree)));
+            arch = image.arch();
+        }
+    }
+    Ok(Parts {
+        layers,
+        definition: job.definition.text.clone().into_bytes(),
+        json,
+        arch,
+    })
+}
+
+fn image(job: &Job<'_>, made: &Made) -> anyhow::Result<()> {
+    let parts = parts(job, made)?;
+    let watch = Watch::new();
+    sif(parts, &job.target, MODE, Replace::Yes, &job.manner, &watch)
+}
+
+fn directory(job: &Job<'_>, made: &Made) -> anyhow::Result<()> {
+    if made.changes.is_none() && matches!(made.base, Base::Nothing) {
+        // It has been made beside its place.
+        match fs::symlink_metadata(&job.target) {
+            Ok(there) if there.is_dir() => fs::remove_dir_all(&job.target)?,
+            Ok(_) => fs::remove_file(&job.target)?,
+            Err(_) => {}
+        }
+        return Ok(fs::rename(&made.root, &job.target)?);
+    }
+    let parts = parts(job, made)?;
+    sandbox(parts, &job.target, &job.manner, &Watch::new())
 }

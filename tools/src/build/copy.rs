@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-pub(super) use archive::from_stage;
+pub(super) use archive::{everything, from_stage};
 use target::Target;
 
 /// What a file of the host may have; the umask of the build takes the rest.

@@ -54,7 +54,7 @@ pub(super) fn insert(job: &Job<'_>, stage: &Stage, made: &Made) -> Result<(), St
         sections: &job.sections,
         force: job.args.target.force,
         update: job.args.target.update,
-        date: job.date,
+        date: job.manner.date,
         arch: &Arch::host().to_string(),
         version: &Personality::Apptainer.version(),
     };

@@ -1,8 +1,11 @@
 //! Who a build is: root, one way or the other.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use skiff_launcher::config::Config;
 use skiff_launcher::host::HostFacts;
-use skiff_launcher::idmap::IdMap;
+use skiff_launcher::idmap::{IdMap, IdRange};
 use skiff_launcher::request::identity::{FakerootWish, IdentityWish};
 
 use crate::cli::build::DefinitionArgs;
@@ -19,6 +22,33 @@ pub(super) struct Mode {
     pub(super) alone: bool,
     /// How not to pretend.
     pub(super) wish: FakerootWish,
+}
+
+impl Mode {
+    /// Whether the build's root can be told whom `path` belongs to, and change it.
+    pub(super) fn has_owner_of(&self, path: &Path) -> bool {
+        let Some(ids) = &self.ids else {
+            return true;
+        };
+        let within = |ranges: &[IdRange], id: u32| {
+            ranges.iter().any(|range| {
+                id.checked_sub(range.outside)
+                    .is_some_and(|at| at < range.count)
+            })
+        };
+        path.symlink_metadata()
+            .is_ok_and(|it| within(&ids.users, it.uid()) && within(&ids.groups, it.gid()))
+    }
+
+    /// Whether that is so of a directory and what is in it directly.
+    pub(super) fn has_owners_in(&self, path: &Path) -> bool {
+        self.has_owner_of(path)
+            && std::fs::read_dir(path).is_ok_and(|entries| {
+                entries
+                    .flatten()
+                    .all(|entry| self.has_owner_of(&entry.path()))
+            })
+    }
 }
 
 /// The best way there is.

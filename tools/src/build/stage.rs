@@ -7,13 +7,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode as Bits, OFlags};
-use skiff_launcher::room::{Room, RootWish, StepError, lay_out};
+use skiff_launcher::room::{Build, Room, RootWish, StepError, lay_out};
 
 use super::base::Base;
+use super::bootstrap::{self, Found};
 use super::listen::Failure;
 use super::scripts::{self, ENVIRONMENT, Inside};
-use super::{Job, copy, metadata};
-use crate::definition::{Agent, FileGroup, Origin, Section, Stage};
+use super::{Job, copy, metadata, recipe};
+use crate::definition::{FileGroup, Origin, Section, Stage};
 use crate::dot_singularity::{Begun, ImageConfig};
 use crate::launch::report;
 use crate::output;
@@ -31,8 +32,12 @@ pub(super) struct Made {
     pub(super) changes: Option<PathBuf>,
     /// Configuration of the OCI image that it starts from.
     pub(super) config: Option<ImageConfig>,
+    /// The same, as a SIF carries it.
+    pub(super) oci_config: Option<Vec<u8>>,
     /// The root is that of the target as it was.
     pub(super) updated: bool,
+    /// The root has the files of an image, though no base.
+    of_image: bool,
 }
 
 impl Made {
@@ -40,7 +45,7 @@ impl Made {
     fn begun(&self) -> Begun<'_> {
         match (&self.config, &self.base) {
             (Some(config), _) => Begun::Oci(config),
-            (None, Base::Nothing) if !self.updated => Begun::Agent,
+            (None, Base::Nothing) if !self.of_image => Begun::Agent,
             (None, _) => Begun::Image,
         }
     }
@@ -65,6 +70,7 @@ pub(super) fn inside(
 /// Makes a stage in its own directory of the bundle; `earlier` are those before it.
 pub(super) fn make(
     job: &Job<'_>,
+    build: &Build,
     room: &Room<'_>,
     stage: &Stage,
     earlier: &[Made],
@@ -89,7 +95,7 @@ pub(super) fn make(
     let made = if updated {
         update(job)
     } else {
-        begin(job, room, stage, &directory, root)?
+        begin(job, build, room, stage, &directory, root)?
     };
     let root = &made.root;
     inside(room, || metadata::prepare(stage, &made, made.begun()))
@@ -165,13 +171,16 @@ fn update(job: &Job<'_>) -> Made {
         base: Base::Nothing,
         changes: None,
         config: None,
+        oci_config: None,
         updated: true,
+        of_image: true,
     }
 }
 
 /// Makes the root from the stage's base.
 fn begin(
     job: &Job<'_>,
+    build: &Build,
     room: &Room<'_>,
     stage: &Stage,
     directory: &Path,
@@ -188,26 +197,48 @@ fn begin(
                 .to_owned(),
         ));
     }
-    let base = match agent {
-        Agent::Scratch => Base::Nothing,
-        Agent::LocalImage => {
-            Base::local(stage.value("from").unwrap_or_default()).map_err(conveyor)?
-        }
-        _ => {
-            return Err(conveyor(format!(
-                "Bootstrap: {} is not supported yet by this version of skiff",
-                stage.value("bootstrap").unwrap_or_default()
-            )));
-        }
-    };
+    let found = bootstrap::find(job, build, stage, agent, directory)
+        .map_err(|error| worded(error, "conveyor failed to get: "))?;
+    let Found {
+        base,
+        config,
+        oci_config,
+    } = found;
     make_directory(&root, 0o755)?;
+    if let Base::Directory(path) = &base
+        && !job.mode.has_owners_in(path)
+    {
+        // An overlay would show files of nobody's, which not even its root could change.
+        output::info(format_args!(
+            "Copying {}: files of other users cannot be built upon in place",
+            path.display()
+        ));
+        inside(room, || {
+            let source = open_root(path)?;
+            copy::everything(source.as_fd(), open_root(&root)?.as_fd())
+        })
+        .map_err(|error| worded(error, "packer failed to pack: "))?;
+        return Ok(Made {
+            root,
+            base: Base::Nothing,
+            changes: None,
+            config,
+            oci_config,
+            updated: false,
+            of_image: true,
+        });
+    }
     let Some(lower) = base.for_room() else {
+        recipe::follow(job, build, room, stage, agent, &root)
+            .map_err(|error| worded(error, "conveyor failed to get: "))?;
         return Ok(Made {
             root,
             base,
             changes: None,
-            config: None,
+            config,
+            oci_config,
             updated: false,
+            of_image: false,
         });
     };
     let changes = directory.join("changes");
@@ -231,8 +262,10 @@ fn begin(
         root,
         base,
         changes: Some(changes.join("upper")),
-        config: None,
+        config,
+        oci_config,
         updated: false,
+        of_image: true,
     })
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use skiff_fs::format::sif::{self, Arch, FsType, ImageParts, WriterOptions};
 use skiff_fs::format::squashfs::write::{SquashfsWriter, WriteOptions};
-use skiff_fs::layers::{Layer, MergeOptions, Merged, merge};
+use skiff_fs::layers::{Layer, MergeOptions, Merged, Owners, merge};
 use skiff_fs::pack::{Replace, Sink, Target};
 
 use super::watch::Watch;
@@ -50,6 +50,8 @@ impl std::fmt::Debug for Parts {
 pub struct Manner {
     /// Owners get at everything.
     pub fix_perms: bool,
+    /// Everything belongs to root, whoever makes it.
+    pub all_root: bool,
     /// How squashfs is written.
     pub squashfs: WriteOptions,
     /// When.
@@ -86,6 +88,7 @@ impl Manner {
         }
         Ok(Self {
             fix_perms: false,
+            all_root: false,
             squashfs,
             date,
             reproducible,
@@ -102,6 +105,11 @@ impl Manner {
         MergeOptions {
             fix_perms: self.fix_perms,
             mtime: self.date.0,
+            owners: if self.all_root {
+                Owners::AllRoot
+            } else {
+                options.owners
+            },
             ..options
         }
     }

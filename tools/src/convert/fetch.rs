@@ -12,7 +12,7 @@ use super::watch::Watch;
 ///
 /// # Errors
 /// Why it cannot be had, or no room.
-pub(super) fn temporary(
+pub(crate) fn temporary(
     reference: &Reference,
     options: &Options,
     watch: &Watch,

@@ -40,6 +40,24 @@ pub(in crate::build) fn from_stage(
     Ok(())
 }
 
+/// Copies all that is in the directory behind `source` into the one behind `root`; everything
+/// belongs to root then.
+///
+/// # Errors
+/// The first file that cannot be copied.
+pub(in crate::build) fn everything(
+    source: BorrowedFd<'_>,
+    root: BorrowedFd<'_>,
+) -> Result<(), String> {
+    let mut copier = Copier {
+        links: HashMap::new(),
+        owners: false,
+    };
+    copier
+        .directory(source, root, Path::new(""), 0)
+        .map_err(|(path, error)| cannot("copy", &path, &error))
+}
+
 fn copy_one(
     origin: &Target<'_>,
     source: &Path,
@@ -65,6 +83,7 @@ fn copy_one(
         .map_err(|error| cannot("access", &path, &error))?;
     let mut copier = Copier {
         links: HashMap::new(),
+        owners: true,
     };
     copier
         .node(file.as_fd(), &status, directory.as_fd(), name, &path, 0)
@@ -76,6 +95,8 @@ type Failed = (PathBuf, io::Error);
 /// Remembers files that have several names.
 struct Copier {
     links: HashMap<(u64, u64), (OwnedFd, OsString)>,
+    /// Owners stay.
+    owners: bool,
 }
 
 impl Copier {
@@ -109,7 +130,8 @@ impl Copier {
                 if depth > DEEPEST {
                     return Err(failed(io::Error::other("it lies too deep")));
                 }
-                match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o700)) {
+                let mode = if depth == 0 { 0o755 } else { 0o700 };
+                match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(mode)) {
                     Ok(()) => {}
                     Err(Errno::EXIST) if is_directory(directory, name) => {}
                     Err(Errno::EXIST) => return Err(errno(Errno::NOTDIR)),
@@ -139,7 +161,12 @@ impl Copier {
                 rustix::fs::mknodat(directory, name, other, mode, status.st_rdev).map_err(errno)?;
             }
         }
-        attributes(from, status, directory, name).map_err(failed)
+        // As by Apptainer, a directory that is copied by its name is a new one that gets the
+        // content.
+        if depth == 0 && kind == FileType::Directory {
+            return Ok(());
+        }
+        attributes(from, status, directory, name, self.owners).map_err(failed)
     }
 
     fn directory(
@@ -188,10 +215,11 @@ fn attributes(
     status: &Stat,
     directory: BorrowedFd<'_>,
     name: &OsStr,
+    owners: bool,
 ) -> io::Result<()> {
     let nofollow = AtFlags::SYMLINK_NOFOLLOW;
-    let owner = Some(Uid::from_raw(status.st_uid));
-    let group = Some(Gid::from_raw(status.st_gid));
+    let owner = owners.then(|| Uid::from_raw(status.st_uid));
+    let group = owners.then(|| Gid::from_raw(status.st_gid));
     match rustix::fs::chownat(directory, name, owner, group, nofollow) {
         // Owners that this build does not have.
         Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
