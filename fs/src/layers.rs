@@ -10,6 +10,7 @@
 //! Layers are read once, from the top to the bottom: what an upper layer has or hides is known when a
 //! lower one comes, so that content which is not part of the result is never written.
 
+pub mod directory;
 pub mod entry;
 pub mod inflate;
 pub mod limits;
@@ -19,6 +20,7 @@ pub mod tar;
 pub mod tree;
 mod whiteout;
 
+pub use directory::DirectoryLayer;
 pub use entry::{Entry, EntryKind, Layer, LayerError, Visit};
 pub use inflate::{Expected, inflate};
 pub use limits::Limits;

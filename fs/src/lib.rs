@@ -6,6 +6,7 @@
 //!
 //! and back, where images are made: layers → merge → pack → format writer.
 
+mod beneath;
 pub mod crypt;
 pub mod decompress;
 pub mod format;

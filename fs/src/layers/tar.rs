@@ -109,7 +109,7 @@ impl Layer for TarLayer {
 }
 
 /// A path for messages: printable, and not too long.
-pub(super) fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     const MOST: usize = 200;
     let cut = &path[..path.len().min(MOST)];
     let mut text: String = String::from_utf8_lossy(cut)
