@@ -1,6 +1,9 @@
 //! The read-only tree that every format reader offers and everything above sees.
 
+mod packed;
 pub mod path;
+
+pub use packed::{PackedBlock, PackedContent};
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -225,6 +228,15 @@ pub trait Tree: Send + Sync + std::fmt::Debug {
         len: usize,
         out: &mut Vec<Segment>,
     ) -> Result<(), TreeError>;
+
+    /// Where the content of `node` lies in the image, when that is nothing but blocks that can be
+    /// taken over as they are.
+    ///
+    /// # Errors
+    /// [`TreeError`]
+    fn packed(&self, _node: NodeRef) -> Result<Option<PackedContent>, TreeError> {
+        Ok(None)
+    }
 
     /// Decodes what lies in `[offset, offset + len)` into the cache and drops the result;
     /// errors are left for the read that will meet them.

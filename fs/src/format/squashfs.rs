@@ -29,7 +29,7 @@ pub use skiff_cache::memory::MemoryStats;
 
 use crate::format::bytes::index;
 use crate::source::{Counted, Source};
-use crate::tree::{Attr, Entry, NodeRef, Segment, Tree, TreeError, TreeStat};
+use crate::tree::{Attr, Entry, NodeRef, PackedContent, Segment, Tree, TreeError, TreeStat};
 
 use data::{Content, Data, Fragment};
 use directory::Directories;
@@ -415,6 +415,14 @@ impl Tree for Squashfs {
         out: &mut Vec<Segment>,
     ) -> Result<(), TreeError> {
         self.read_content(node, offset, len as u64, &mut |segment| out.push(segment))
+    }
+
+    fn packed(&self, node: NodeRef) -> Result<Option<PackedContent>, TreeError> {
+        let Body::File(file) = self.inode(node)?.body else {
+            return Ok(None);
+        };
+        let fragment = |number| self.fragment(number);
+        self.data.packed(self.content(node, &file, &fragment))
     }
 
     fn prefetch(&self, node: NodeRef, offset: u64, len: u64) {

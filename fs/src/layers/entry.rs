@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use crate::pack::Metadata;
+use crate::tree::PackedContent;
 
 /// What a layer says about one path. Paths are components joined by `/`, without a leading one, `.`,
 /// `..` or empty components; the root directory is the empty path.
@@ -24,6 +25,8 @@ pub enum EntryKind {
         /// Length in bytes.
         size: u64,
     },
+    /// Regular file whose content goes along as well, and lies in an image in blocks.
+    Packed(PackedContent),
     /// Directory; what lower layers have in it stays.
     Directory,
     /// Symbolic link.

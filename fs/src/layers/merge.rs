@@ -84,8 +84,10 @@ pub fn merge(
             });
         };
         layer.visit(&mut |entry, bytes| {
-            if let EntryKind::File { size } = entry.kind {
-                content += size;
+            match &entry.kind {
+                EntryKind::File { size } => content += size,
+                EntryKind::Packed(packed) => content += packed.size,
+                _ => {}
             }
             if (records.len() as u64).is_multiple_of(STEP) {
                 tell(records.len() as u64, content, false);
@@ -126,6 +128,10 @@ fn take(
     } = entry;
     let said = match kind {
         EntryKind::File { size } => Said::File(give(sink, size, content, records.name())?, size),
+        EntryKind::Packed(packed) => {
+            let data = sink.packed_file(&packed, content);
+            Said::File(taken(data, records.name())?, packed.size)
+        }
         EntryKind::CharDevice(_) | EntryKind::BlockDevice(_) if policy.replaces_devices() => {
             policy.count_device();
             Said::File(give(sink, 0, &mut std::io::empty(), records.name())?, 0)
@@ -152,7 +158,14 @@ fn give(
     content: &mut dyn Read,
     layer: &str,
 ) -> Result<crate::pack::FileData, LayerError> {
-    sink.file(size, content).map_err(|error| match error {
+    taken(sink.file(size, content), layer)
+}
+
+fn taken(
+    data: Result<crate::pack::FileData, SinkError>,
+    layer: &str,
+) -> Result<crate::pack::FileData, LayerError> {
+    data.map_err(|error| match error {
         SinkError::Content(source) => LayerError::Read {
             layer: layer.to_owned(),
             source,

@@ -142,7 +142,15 @@ impl Walk<'_> {
             self.named.insert(node, path.clone());
         }
         let kind = match attr.kind {
-            FileKind::Regular => EntryKind::File { size: attr.size },
+            FileKind::Regular => {
+                let packed = tree
+                    .packed(node)
+                    .map_err(|error| self.failed(&path, &error))?;
+                match packed {
+                    Some(packed) => EntryKind::Packed(packed),
+                    None => EntryKind::File { size: attr.size },
+                }
+            }
             FileKind::Directory => EntryKind::Directory,
             FileKind::Symlink => EntryKind::Symlink {
                 target: tree

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use super::inodes::InodeTree;
+use crate::tree::PackedContent;
 
 /// What a [`Sink`] calls the content of a file it has taken.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -36,6 +37,19 @@ pub trait Sink {
     /// # Errors
     /// [`SinkError`]; `content` that ends early is one.
     fn file(&mut self, size: u64, content: &mut dyn Read) -> Result<FileData, SinkError>;
+
+    /// As [`Sink::file`] for content that also lies in another image, as `packed` says: `content`
+    /// need not be read then.
+    ///
+    /// # Errors
+    /// As [`Sink::file`].
+    fn packed_file(
+        &mut self,
+        packed: &PackedContent,
+        content: &mut dyn Read,
+    ) -> Result<FileData, SinkError> {
+        self.file(packed.size, content)
+    }
 
     /// Writes names and attributes and ends; the number of bytes written in all.
     ///

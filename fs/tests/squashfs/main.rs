@@ -10,5 +10,7 @@ mod build;
 mod compare;
 mod directories;
 mod large;
+mod pack;
 mod require;
 mod variants;
+mod written;

@@ -14,7 +14,7 @@ use skiff_cache::memory::{MemoryCache, MemoryStats, Weigh};
 use crate::decompress::{self, Codec};
 use crate::format::bytes::index;
 use crate::source::{Counted, Source};
-use crate::tree::{NodeRef, Segment, TreeError};
+use crate::tree::{NodeRef, PackedBlock, PackedContent, Segment, TreeError};
 
 use super::inode::{File, Tail};
 use super::metadata::{Cursor, Metadata, Place, Table, damaged};
@@ -203,6 +203,36 @@ impl Data {
     }
 
     /// Number of blocks in the list of sizes.
+    /// The blocks of a file that has nothing else.
+    pub(super) fn packed(&self, content: Content<'_>) -> Result<Option<PackedContent>, TreeError> {
+        let file = content.file;
+        if file.tail.is_some() || file.size == 0 {
+            return Ok(None);
+        }
+        let mut list = self.list(content, 0)?;
+        let mut blocks = Vec::new();
+        for _ in 0..self.whole_blocks(file) {
+            let (position, word) = list.next(self)?;
+            let len = word & !STORED;
+            if len > self.block_size || list.position > self.end {
+                return Err(damaged("size of a data block", position));
+            }
+            blocks.push(match word {
+                0 => PackedBlock::Hole,
+                word if word & STORED != 0 => PackedBlock::Stored(len),
+                _ => PackedBlock::Packed(len),
+            });
+        }
+        Ok(Some(PackedContent {
+            source: Arc::clone(&self.source) as Arc<dyn Source>,
+            codec: self.codec,
+            block_size: self.block_size,
+            size: file.size,
+            start: file.start,
+            blocks,
+        }))
+    }
+
     pub(super) fn whole_blocks(&self, file: &File) -> u64 {
         let block_size = u64::from(self.block_size);
         if file.tail.is_some() {

@@ -40,6 +40,7 @@ use std::os::unix::fs::FileExt;
 use sha2::{Digest, Sha256};
 
 use crate::pack::{FileData, InodeTree, Sink, SinkError};
+use crate::tree::{PackedBlock, PackedContent};
 
 use output::Output;
 use pipeline::{Pipeline, Purpose};
@@ -182,6 +183,25 @@ impl SquashfsWriter {
         size % block_size
     }
 
+    fn next_run(&mut self) -> Result<u32, SinkError> {
+        let run = self.runs;
+        self.runs = run
+            .checked_add(1)
+            .ok_or_else(|| SinkError::Unfit("more files than squashfs can hold".to_owned()))?;
+        Ok(run)
+    }
+
+    /// Whether blocks of another image are such as would be written here.
+    fn fits(&self, packed: &PackedContent) -> bool {
+        let options = &self.options;
+        packed.codec == options.compressor.codec()
+            && packed.block_size == options.block_size
+            && options.compress_data
+            && self.tail_len(packed.size) == 0
+            && packed.size.div_ceil(u64::from(packed.block_size)) == packed.blocks.len() as u64
+            && (options.sparse || !packed.blocks.contains(&PackedBlock::Hole))
+    }
+
     fn record(&mut self, taken: Taken) -> FileData {
         self.taken.push(taken);
         FileData(self.taken.len() as u64 - 1)
@@ -203,17 +223,55 @@ impl Sink for SquashfsWriter {
         };
         let tail = self.tail_len(size);
         if size > tail {
-            taken.run = Some(self.runs);
-            self.runs = self
-                .runs
-                .checked_add(1)
-                .ok_or_else(|| SinkError::Unfit("more files than squashfs can hold".to_owned()))?;
+            taken.run = Some(self.next_run()?);
             taken.sparse = self.blocks(size - tail, content)?;
         }
         if tail > 0 {
             let len = usize::try_from(tail).unwrap_or(self.block_size);
             taken.tail = Some(self.tail(len, content)?);
         }
+        Ok(self.record(taken))
+    }
+
+    fn packed_file(
+        &mut self,
+        packed: &PackedContent,
+        content: &mut dyn Read,
+    ) -> Result<FileData, SinkError> {
+        if !self.fits(packed) {
+            return self.file(packed.size, content);
+        }
+        let mut taken = Taken {
+            size: packed.size,
+            sparse: 0,
+            tail: None,
+            run: Some(self.next_run()?),
+        };
+        let mut position = packed.start;
+        let mut left = packed.size;
+        for block in &packed.blocks {
+            let len = left.min(u64::from(packed.block_size));
+            left -= len;
+            let (size, purpose) = match *block {
+                PackedBlock::Hole => {
+                    taken.sparse += len;
+                    self.pipeline.holes(1)?;
+                    continue;
+                }
+                PackedBlock::Stored(size) => (size, Purpose::Stored),
+                PackedBlock::Packed(size) => (size, Purpose::Packed),
+            };
+            let mut bytes = self.pipeline.buffer();
+            bytes.resize(usize::try_from(size).unwrap_or(usize::MAX), 0);
+            packed
+                .source
+                .read_exact_at(&mut bytes, position)
+                .map_err(SinkError::Content)?;
+            position += u64::from(size);
+            let len = usize::try_from(len).unwrap_or(self.block_size);
+            self.pipeline.take_over(purpose, bytes, len)?;
+        }
+        self.pipeline.end_of_run()?;
         Ok(self.record(taken))
     }
 

@@ -3,7 +3,7 @@
 use crate::decompress::Codec;
 
 /// zstd's level where none is asked for: see `benches/results` for how it compares.
-const ZSTD_LEVEL: i32 = 15;
+const ZSTD_LEVEL: i32 = 6;
 
 /// Level that gzip's 9, which is mksquashfs's default, stands for.
 const GZIP_LEVEL: i32 = 9;

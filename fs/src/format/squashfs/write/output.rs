@@ -138,7 +138,7 @@ impl Output {
         written.position += u64::from(len);
         let word = len | mark;
         match block.purpose {
-            Purpose::Data => {
+            Purpose::Data | Purpose::Packed | Purpose::Stored => {
                 written.words.push(word);
                 if self.deduplicate {
                     self.hash.0.update(bytes);

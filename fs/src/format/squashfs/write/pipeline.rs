@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use crate::decompress;
 use crate::pack::SinkError;
 
 use super::compress::Packer;
@@ -18,8 +19,13 @@ const MORE: usize = 16;
 /// What a block is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Purpose {
+    /// Of a file.
     Data,
     Fragment,
+    /// Of a file, and packed already: only decoded, to see that it can be.
+    Packed,
+    /// Of a file, and known not to get smaller.
+    Stored,
 }
 
 /// A block on its way to the file.
@@ -47,7 +53,10 @@ pub(super) enum Step {
 struct Job {
     number: u64,
     purpose: Purpose,
+    /// The block; packed if that is its purpose.
     raw: Vec<u8>,
+    /// Length of what it decodes to.
+    len: usize,
 }
 
 /// What the threads share. `steps` are in order; those without a value are being packed.
@@ -62,6 +71,8 @@ struct State {
     closed: bool,
     /// A thread has failed, or the result is not wanted.
     aborted: bool,
+    /// Why, when the caller is to know.
+    failure: Option<SinkError>,
 }
 
 #[derive(Debug, Default)]
@@ -145,6 +156,17 @@ impl Pipeline {
 
     /// Hands in a block.
     pub(super) fn pack(&mut self, purpose: Purpose, raw: Vec<u8>) -> Result<(), SinkError> {
+        let len = raw.len();
+        self.take_over(purpose, raw, len)
+    }
+
+    /// Hands in a block that decodes to `len` bytes.
+    pub(super) fn take_over(
+        &mut self,
+        purpose: Purpose,
+        raw: Vec<u8>,
+        len: usize,
+    ) -> Result<(), SinkError> {
         let mut state = self.room()?;
         let number = state.first + state.steps.len() as u64;
         state.steps.push_back(None);
@@ -152,6 +174,7 @@ impl Pipeline {
             number,
             purpose,
             raw,
+            len,
         });
         drop(state);
         self.shared.work.notify_one();
@@ -199,13 +222,18 @@ impl Pipeline {
     pub(super) fn finish(&mut self) -> Result<Written, SinkError> {
         self.shared.lock().closed = true;
         self.shared.wake_all();
-        self.join().unwrap_or_else(|| Err(lost()))
+        let written = self.join().unwrap_or_else(|| Err(lost()));
+        match self.shared.lock().failure.take() {
+            Some(failure) => Err(failure),
+            None => written,
+        }
     }
 
     fn failure(&mut self) -> SinkError {
-        match self.join() {
-            Some(Err(error)) => error,
-            Some(Ok(_)) | None => lost(),
+        let joined = self.join();
+        match (self.shared.lock().failure.take(), joined) {
+            (Some(failure), _) | (None, Some(Err(failure))) => failure,
+            (None, Some(Ok(_)) | None) => lost(),
         }
     }
 
@@ -268,29 +296,36 @@ fn work(shared: &Shared, mut packer: Packer, options: &WriteOptions) {
             state = wait(&shared.work, state);
         };
         drop(state);
-        let compress = match job.purpose {
-            Purpose::Data => options.compress_data,
-            Purpose::Fragment => options.compress_fragments,
-        };
-        let len = if compress {
-            packer.pack(&job.raw, &mut packed)
-        } else {
-            None
-        };
-        let mut block = Block {
-            purpose: job.purpose,
-            raw: job.raw,
-            packed: Vec::new(),
-            len,
+        let block = match made(&job, &mut packer, options, &mut packed) {
+            Ok(None) if job.purpose == Purpose::Packed => Block {
+                purpose: Purpose::Data,
+                len: Some(job.raw.len()),
+                packed: job.raw,
+                raw: Vec::new(),
+            },
+            Ok(len) => {
+                let mut to = Vec::new();
+                if let Some(len) = len {
+                    to = shared.lock().spare.pop().unwrap_or_default();
+                    to.extend_from_slice(&packed[..len]);
+                }
+                Block {
+                    purpose: match job.purpose {
+                        Purpose::Fragment => Purpose::Fragment,
+                        _ => Purpose::Data,
+                    },
+                    raw: job.raw,
+                    packed: to,
+                    len,
+                }
+            }
+            Err(error) => {
+                shared.lock().failure = Some(error);
+                shared.abort();
+                return;
+            }
         };
         let mut state = shared.lock();
-        if let Some(len) = len {
-            let mut to = state.spare.pop().unwrap_or_default();
-            drop(state);
-            to.extend_from_slice(&packed[..len]);
-            block.packed = to;
-            state = shared.lock();
-        }
         let place = usize::try_from(job.number - state.first).unwrap_or(usize::MAX);
         if let Some(step) = state.steps.get_mut(place) {
             *step = Some(Step::Block(block));
@@ -300,6 +335,43 @@ fn work(shared: &Shared, mut packer: Packer, options: &WriteOptions) {
             shared.ready.notify_one();
         }
     }
+}
+
+/// Packs the block of `job` to the front of `packed`; how long it is there, or nothing when it goes
+/// to the file as it is.
+fn made(
+    job: &Job,
+    packer: &mut Packer,
+    options: &WriteOptions,
+    packed: &mut Vec<u8>,
+) -> Result<Option<usize>, SinkError> {
+    let compress = match job.purpose {
+        Purpose::Data => options.compress_data,
+        Purpose::Fragment => options.compress_fragments,
+        Purpose::Stored if job.raw.len() == job.len => false,
+        Purpose::Packed => {
+            if packed.len() < job.len {
+                packed.resize(job.len, 0);
+            }
+            let codec = options.compressor.codec();
+            return match decompress::decode(codec, &job.raw, &mut packed[..job.len]) {
+                Ok(len) if len == job.len => Ok(None),
+                Ok(_) => Err(damaged("a block that is too short")),
+                Err(error) => Err(SinkError::Content(io::Error::other(error))),
+            };
+        }
+        Purpose::Stored => return Err(damaged("a block of another size")),
+    };
+    Ok(if compress {
+        packer.pack(&job.raw, packed)
+    } else {
+        None
+    })
+}
+
+fn damaged(what: &str) -> SinkError {
+    let what = format!("damaged image: {what}");
+    SinkError::Content(io::Error::new(io::ErrorKind::InvalidData, what))
 }
 
 /// What the writing thread does.

@@ -432,6 +432,88 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
+fn blocks_of_another_image_are_taken_over() {
+    let block = 128 << 10;
+    let mut holes = bytes(5, block + 77);
+    holes.resize(5 * block, 0);
+    let large = bytes(6, 3 * block + 9);
+    // Noise, which is stored as it is.
+    let noise: Vec<u8> = bytes(7, 20 * block)
+        .iter()
+        .fold((0_u64, Vec::new()), |(state, mut all), byte| {
+            let state = (state ^ u64::from(*byte))
+                .wrapping_mul(0x2545_F491_4F6C_DD1D)
+                .rotate_left(23);
+            all.push(state as u8);
+            (state, all)
+        })
+        .1;
+    let files = [
+        ("holes", &holes),
+        ("large", &large),
+        ("noise", &noise),
+        ("again", &large),
+    ];
+    let files = BTreeMap::from(files.map(|(name, content)| (name.to_owned(), content.clone())));
+    let base = open(image_of(&files, WriteOptions::default()));
+    for (options, over) in [
+        (WriteOptions::default(), true),
+        (
+            WriteOptions {
+                compressor: Compressor::Lz4,
+                ..WriteOptions::default()
+            },
+            false,
+        ),
+        (
+            WriteOptions {
+                block_size: 4096,
+                ..WriteOptions::default()
+            },
+            false,
+        ),
+    ] {
+        let mut made = Made::new(options);
+        for (name, content) in &files {
+            let packed = base.packed(lookup(&base, name)).unwrap().unwrap();
+            let mut unread = content.as_slice();
+            let data = made.sink.packed_file(&packed, &mut unread).unwrap();
+            assert_eq!(unread.len() == content.len(), over, "{name}");
+            made.add(InodeId::ROOT, name, Content::File(data, packed.size));
+        }
+        let image = made.finish();
+        for (name, content) in &files {
+            let squashfs = open(image.clone());
+            assert!(
+                &read(&squashfs, lookup(&squashfs, name)) == content,
+                "{name}"
+            );
+        }
+        assert!(!over || image == image_of(&files, options));
+    }
+}
+
+#[test]
+fn a_damaged_block_of_another_image_is_found() {
+    let content = bytes(1, 300_000);
+    let files = BTreeMap::from([("file".to_owned(), content.clone())]);
+    let mut image = image_of(&files, WriteOptions::default());
+    image[104..140].fill(0xAA);
+    let base = open(image);
+    let packed = base.packed(lookup(&base, "file")).unwrap().unwrap();
+    let mut made = Made::new(WriteOptions::default());
+    let taken = made.sink.packed_file(&packed, &mut content.as_slice());
+    let error = match taken {
+        Ok(_) => made.sink.finish(&made.tree).unwrap_err(),
+        Err(error) => error,
+    };
+    let SinkError::Content(error) = error else {
+        panic!("{error}");
+    };
+    assert!(error.to_string().contains("zstd"), "{error}");
+}
+
+#[test]
 fn a_full_disk_is_said() {
     let file = File::options()
         .read(true)
