@@ -48,7 +48,8 @@ impl<'a> Content<'a> {
 
     /// Goes to the header behind.
     pub(super) fn skip_rest(self) -> io::Result<()> {
-        self.reader.skip(self.data.stored + self.data.padding)
+        self.reader.skip(self.data.stored)?;
+        self.reader.skip_padding(self.data.padding)
     }
 
     /// Bytes of the archive, up to `most` of them.

@@ -117,6 +117,11 @@ impl Reader {
         }
     }
 
+    /// Skips what fills a member's last block. The archive may end there: umoci leaves it out.
+    pub(super) fn skip_padding(&mut self, bytes: u64) -> io::Result<()> {
+        io::copy(&mut self.input.as_mut().take(bytes), &mut io::sink()).map(drop)
+    }
+
     /// A header; `None` at the end: two blocks of zeros, or one, or none.
     fn header(&mut self) -> Result<Option<Header>, Failure> {
         let Some(header) = self.block()? else {
