@@ -52,6 +52,8 @@ pub struct Manner {
     pub fix_perms: bool,
     /// Everything belongs to root, whoever makes it.
     pub all_root: bool,
+    /// Owners and attributes are kept for a root that is to come, whoever calls.
+    pub for_root: bool,
     /// How squashfs is written.
     pub squashfs: WriteOptions,
     /// When.
@@ -61,6 +63,17 @@ pub struct Manner {
 }
 
 impl Manner {
+    /// For the base of a build: whoever is root there sees the owners and attributes of the layers.
+    ///
+    /// # Errors
+    /// None so far; as [`Manner::new`].
+    pub fn for_base() -> anyhow::Result<Self> {
+        Ok(Self {
+            for_root: true,
+            ..Self::new(None)?
+        })
+    }
+
     /// The usual one, with `--mksquashfs-args` if there are any.
     ///
     /// # Errors
@@ -89,6 +102,7 @@ impl Manner {
         Ok(Self {
             fix_perms: false,
             all_root: false,
+            for_root: false,
             squashfs,
             date,
             reproducible,
@@ -97,10 +111,14 @@ impl Manner {
 
     /// What whoever calls may keep of owners, devices and attributes.
     pub fn merging(&self) -> MergeOptions {
-        let options = if rustix::process::geteuid().is_root() {
-            MergeOptions::root()
-        } else {
-            MergeOptions::default()
+        let options = match (rustix::process::geteuid().is_root(), self.for_root) {
+            (true, _) => MergeOptions::root(),
+            // Devices are still what nobody else can make.
+            (false, true) => MergeOptions {
+                devices: MergeOptions::default().devices,
+                ..MergeOptions::root()
+            },
+            (false, false) => MergeOptions::default(),
         };
         MergeOptions {
             fix_perms: self.fix_perms,

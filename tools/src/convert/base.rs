@@ -103,7 +103,7 @@ fn of_oci(spec: &Spec, source: &OciSource, options: &Options) -> anyhow::Result<
         }
         None => {
             let watch = Watch::new();
-            let manner = Manner::new(None)?;
+            let manner = Manner::for_base()?;
             let file = tempfile::tempfile_in(fetch::temporary_directory())?;
             let found = oci::find(source, options, &watch)?;
             let parts = oci::raw_parts(&found, &watch)?;

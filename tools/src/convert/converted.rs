@@ -28,7 +28,7 @@ use crate::output;
 use crate::remote::own_cache;
 
 /// Changes when the same image is converted to something else than before.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Subdirectory of the cache.
 const FOLDER: &str = "converted";
 /// Kind of the notes that say what a name stood for.
@@ -173,7 +173,10 @@ impl Converted {
             return Ok(used(found));
         }
         let path = place(cache, &key)?;
-        let manner = Manner::new(None)?;
+        let manner = match kind {
+            Kind::Whole => Manner::new(None)?,
+            Kind::Raw => Manner::for_base()?,
+        };
         convert(spec, source, options, kind, &manner, &watch, |parts| {
             assemble::sif(parts, &path, 0o700, Replace::Yes, &manner, &watch)
         })?;
