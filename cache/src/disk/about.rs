@@ -16,6 +16,8 @@ pub enum BlobKind {
     Oci,
     /// A file on a network file system.
     File,
+    /// A SIF made of an OCI image; such files are whole, and not kept as blobs.
+    Converted,
 }
 
 /// What is known of the blob as a whole.

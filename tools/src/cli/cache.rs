@@ -9,8 +9,8 @@ use super::value::{Strings, int_parser};
 /// `cache list`.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
-    /// Types to list: oras, net, blob, file, all; library, oci and shub are known and empty
-    /// (default [all])
+    /// Types to list: oras, net, blob, file, oci (converted images), all; library and shub are
+    /// known and empty (default [all])
     #[arg(long = "type", short = 'T', value_name = "strings")]
     pub types: Vec<Strings>,
     /// Show each entry: what is cached of it, whether it is pinned and verified
@@ -36,8 +36,8 @@ pub struct CleanArgs {
     /// Do not ask
     #[arg(long, short)]
     pub force: bool,
-    /// Types to clean: oras, net, blob, file, all; library, oci and shub are known and empty
-    /// (default [all])
+    /// Types to clean: oras, net, blob, file, oci (converted images), all; library and shub are
+    /// known and empty (default [all])
     #[arg(long = "type", short = 'T', value_name = "strings")]
     pub types: Vec<Strings>,
     /// Ignored.

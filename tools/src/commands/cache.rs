@@ -11,6 +11,7 @@ pub mod list;
 pub mod usage;
 pub(super) mod verbs;
 
+mod converted;
 mod kinds;
 pub(super) mod names;
 pub(super) mod show;

@@ -131,7 +131,7 @@ fn all(caches: &Caches) -> Vec<Report> {
             continue;
         }
         let holder = match info.about.kind {
-            BlobKind::File => holder_of_file(info),
+            BlobKind::File | BlobKind::Converted => holder_of_file(info),
             BlobKind::Net | BlobKind::Oras | BlobKind::Oci => {
                 HolderKey::of_identity(info.key.as_str()).ok()
             }

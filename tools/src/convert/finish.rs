@@ -63,6 +63,12 @@ fn around(
     arch: Arch,
 ) -> anyhow::Result<Around> {
     let mut around = base(begun);
+    // Whoever has no applications has the file without content.
+    let nodes = match labels {
+        Some(_) => &mut around.top,
+        None => &mut around.bottom,
+    };
+    nodes.script(".singularity.d/env/94-appsbase.sh", "");
     if let Some(labels) = labels {
         around.top.text(".singularity.d/labels.json", labels);
     }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use skiff_fs::format::sif::{Arch, DataType};
 use skiff_fs::format::squashfs::SquashfsOptions;
 use skiff_fs::image::{Image, ImageKind};
-use skiff_fs::layers::{Layer, TreeLayer};
+use skiff_fs::layers::{DirectoryLayer, Layer, TreeLayer};
 
 use super::assemble::{Manner, Parts};
 use super::finish;
@@ -64,10 +64,7 @@ fn parts_of_image(
             let path = image.path().to_owned();
             let files = SandboxFiles::open(&path)?;
             let around = finish::image(&files, spec, manner, arch)?;
-            bail!(
-                "{name}: directories are not supported yet ({})",
-                around.json.len()
-            )
+            (Box::new(DirectoryLayer::new(&path)), around)
         }
         ImageKind::Ext3 { .. } => bail!(
             "{name} is an ext3 image: start a program in it, or mount it, and build from the directory"

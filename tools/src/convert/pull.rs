@@ -93,13 +93,14 @@ fn pull_oci(
     };
     let digest = converted::identity(Some(&cache), source, options, watch)?;
     let key = converted::key(&digest, &options.platform, Kind::Whole);
-    let lock = converted::lock(&cache, &key);
+    let _lock = converted::lock(&cache, &key);
     let note = format!("{key} {}:{}", spec.bootstrap, spec.from);
     let known = Converted::find(&cache, &key).map(|found| found.file);
     if let Some(file) = known.or_else(|| earlier(&cache, &note)) {
-        drop(lock);
         output::info("Using cached SIF image");
-        return put_copy(&file, target, args);
+        put_copy(&file, target, args)?;
+        remember(&cache, &note, target);
+        return Ok(());
     }
     converted::convert(
         spec,
@@ -133,7 +134,9 @@ fn pull_file(
         && file.metadata()?.len() == resolved.size
     {
         output::info("Using cached image");
-        return put_copy(&file, target, args);
+        put_copy(&file, target, args)?;
+        remember(cache, key, target);
+        return Ok(());
     }
     announce(reference);
     let place = create(target)?;

@@ -4,10 +4,10 @@ use std::io::{self, BufRead};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
-use skiff_cache::disk::BlobInfo;
+use skiff_cache::disk::{BlobInfo, BlobKind};
 
 use super::kinds::Kinds;
-use super::{existing_with_entries, show};
+use super::{converted, existing_with_entries, show};
 use crate::cli::Context;
 use crate::cli::cache::CleanArgs;
 use crate::exit::ExitStatus;
@@ -38,6 +38,7 @@ pub fn clean(args: &CleanArgs, _: &Context) -> anyhow::Result<ExitStatus> {
         output::info("No cached files to remove");
         return Ok(ExitStatus::Success);
     };
+    entries.extend(converted::entries(&cache));
     let kinds = Kinds::new(&args.types);
     let now = now_ms();
     entries.retain(|entry| kinds.has(entry.about.kind) && is_older(entry, args.days, now));
@@ -54,7 +55,11 @@ pub fn clean(args: &CleanArgs, _: &Context) -> anyhow::Result<ExitStatus> {
         }
         output::info(format_args!("Removing {kind} cache entry: {name}"));
         if !args.dry_run {
-            cache.remove(&entry.key)?;
+            if entry.about.kind == BlobKind::Converted {
+                converted::remove(&cache, entry)?;
+            } else {
+                cache.remove(&entry.key)?;
+            }
         }
     }
     Ok(ExitStatus::Success)
@@ -90,7 +95,7 @@ fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skiff_cache::disk::{About, BlobKey, BlobKind, State};
+    use skiff_cache::disk::{About, BlobKey, State};
 
     #[test]
     fn answers() {

@@ -21,6 +21,7 @@ impl Kinds {
         let names: Vec<String> = Strings::flatten(occurrences)
             .map(|name| match name.to_string_lossy().as_ref() {
                 "blobs" => "blob".to_owned(),
+                "oci" => "oci-tmp".to_owned(),
                 name => name.to_owned(),
             })
             .collect();
@@ -68,6 +69,8 @@ mod tests {
         let net = kinds(&["net"]);
         assert!(net.has(BlobKind::Net) && !net.has(BlobKind::Oras));
         assert!(net.has_containers() && !net.has_blobs());
+        let converted = kinds(&["oci"]);
+        assert!(converted.has(BlobKind::Converted) && converted.has_containers());
         let blobs = kinds(&["blobs"]);
         assert!(blobs.has(BlobKind::Oci) && blobs.has_blobs() && !blobs.has_containers());
         let nothing = kinds(&["foo"]);

@@ -4,7 +4,7 @@ use serde_json::json;
 use skiff_cache::disk::{BlobInfo, BlobKind};
 
 use super::kinds::Kinds;
-use super::{existing_with_entries, show};
+use super::{converted, existing_with_entries, show};
 use crate::cli::Context;
 use crate::cli::cache::ListArgs;
 use crate::exit::ExitStatus;
@@ -21,7 +21,10 @@ pub fn list(args: &ListArgs, _: &Context) -> anyhow::Result<ExitStatus> {
     let found = existing_with_entries()?;
     let kinds = Kinds::new(&args.types);
     let (cache, mut entries) = match found {
-        Some((cache, entries)) => (Some(cache), entries),
+        Some((cache, mut entries)) => {
+            entries.extend(converted::entries(&cache));
+            (Some(cache), entries)
+        }
         None => (None, Vec::new()),
     };
     entries.retain(|entry| kinds.has(entry.about.kind));

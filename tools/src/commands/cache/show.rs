@@ -39,6 +39,7 @@ pub(crate) const fn kind(kind: BlobKind) -> &'static str {
         BlobKind::Net => "net",
         BlobKind::Oci => "blob",
         BlobKind::File => "file",
+        BlobKind::Converted => "oci-tmp",
     }
 }
 

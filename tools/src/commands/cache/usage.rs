@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use skiff_cache::disk::{BlobInfo, Cache, Usage, parse_size};
 
-use super::{existing, show};
+use super::{converted, existing, show};
 use crate::cli::Context;
 use crate::cli::cache::{DuArgs, GcArgs};
 use crate::exit::ExitStatus;
@@ -18,6 +18,8 @@ struct Place {
     usage: Usage,
     images: usize,
     pinned_bytes: u64,
+    /// Of images made of others.
+    converted_bytes: u64,
 }
 
 impl Place {
@@ -30,6 +32,7 @@ impl Place {
             usage: cache.usage()?,
             images: entries.len(),
             pinned_bytes: sum(pinned),
+            converted_bytes: converted::bytes(cache),
         })
     }
 
@@ -44,6 +47,7 @@ impl Place {
                 format!("{} ({share}% of the quota)", show::size(usage.used)),
             ),
             ("pinned", show::size(self.pinned_bytes)),
+            ("converted", show::size(self.converted_bytes)),
             ("quota", show::size(usage.quota)),
             ("disk", show::size(usage.disk)),
             ("free", show::size(usage.free)),
@@ -60,6 +64,7 @@ impl Place {
             "images": self.images,
             "used": self.usage.used,
             "pinned": self.pinned_bytes,
+            "converted": self.converted_bytes,
             "quota": self.usage.quota,
             "disk": self.usage.disk,
             "free": self.usage.free,
@@ -117,12 +122,14 @@ pub fn gc(args: &GcArgs, _: &Context) -> anyhow::Result<ExitStatus> {
         return Ok(ExitStatus::Success);
     };
     let freed = cache.gc(down_to)?;
+    let converted = converted::free(&cache, freed.used, down_to);
+    let used = freed.used.saturating_add(converted::bytes(&cache));
     output::stdout(format!(
         "Freed {}; the cache takes {}\n",
-        show::size(freed.bytes),
-        show::size(freed.used)
+        show::size(freed.bytes.saturating_add(converted)),
+        show::size(used)
     ))?;
-    if down_to.is_some_and(|limit| freed.used > limit) {
+    if down_to.is_some_and(|limit| used > limit) {
         output::info("What is left is pinned, or describes what the cache has");
     }
     Ok(ExitStatus::Success)
@@ -156,6 +163,7 @@ mod tests {
             },
             images: 3,
             pinned_bytes: 0,
+            converted_bytes: 0,
         };
         assert!(place.text().starts_with(
             "Cache: /c\n  images      3\n  used        1.00 MiB (25% of the quota)\n"

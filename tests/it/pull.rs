@@ -1,0 +1,155 @@
+//! `pull`: files of the user's made of images that are elsewhere.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use skiff_tests::command::Cmd;
+use skiff_tests::require;
+use skiff_tests::web::fault::{Fault, When};
+use skiff_tests::web::place::error_lines;
+use skiff_tests::web::{Content, Place, Registry, Server, Site};
+
+use crate::convert::layout;
+
+fn in_folder(place: &Place, args: &[&str]) -> Cmd {
+    let mut cmd = place.skiff(args);
+    cmd.cwd(&place.folder);
+    cmd
+}
+
+fn is_blob(entry: &skiff_tests::web::log::Entry) -> bool {
+    entry.path.contains("/blobs/")
+}
+
+#[test]
+fn names_targets_and_permissions() {
+    require!("pull"; Skiff);
+    let place = Place::new("pull");
+    let folder = layout(&place);
+    let registry = Registry::new();
+    registry.add_layout("lab/image", "1", &folder);
+    let server = Server::start(registry);
+    let name = format!("docker://{}/lab/image:1", server.host());
+    in_folder(&place, &["pull", &name])
+        .run()
+        .expect_success("pull");
+    let file = place.folder.join("image_1.sif");
+    let mode = std::fs::metadata(&file).expect("made").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o755);
+    let again = in_folder(&place, &["pull", &name]).run();
+    assert_eq!(again.code(), Some(255));
+    assert!(
+        error_lines(&again, 1)
+            .ends_with("Image file already exists: \"image_1.sif\" - will not overwrite")
+    );
+    let before = server.log().count(is_blob);
+    for args in [
+        &["pull", "-F"][..],
+        &["pull", "other.sif"],
+        &["pull", "--name", "named.sif"],
+        &["pull", "--dir", "."],
+    ] {
+        let mut cmd = in_folder(&place, args);
+        if args.contains(&"--dir") {
+            // All of those before are copies of the first.
+            assert_eq!(server.log().count(is_blob), before);
+            std::fs::remove_file(&file).expect("there");
+        }
+        cmd.arg(&name).run().expect_success(&format!("{args:?}"));
+    }
+    for file in ["image_1.sif", "other.sif", "named.sif"] {
+        let bytes = std::fs::read(place.folder.join(file)).expect("made");
+        assert!(bytes.len() > 32768, "{file}");
+    }
+    let nowhere = in_folder(&place, &["pull", "none/x.sif", &name]).run();
+    assert_eq!(nowhere.code(), Some(255), "{nowhere}");
+    for (name, reason) in [
+        ("foo://x", "Unsupported transport type: foo"),
+        ("x", "No transport type URI supplied"),
+    ] {
+        let outcome = in_folder(&place, &["pull", name]).run();
+        assert!(error_lines(&outcome, 1).ends_with(reason), "{outcome}");
+    }
+}
+
+#[test]
+fn several_at_a_time_fetch_once() {
+    require!("pulls at the same time"; Skiff);
+    let place = Place::new("pull-together");
+    let folder = layout(&place);
+    let registry = Registry::new();
+    registry.add_layout("lab/image", "1", &folder);
+    let server = Server::start(registry);
+    let name = format!("docker://{}/lab/image:1", server.host());
+    let running: Vec<_> = (0..4)
+        .map(|number| {
+            let file = format!("{number}.sif");
+            in_folder(&place, &["pull", &file, &name]).start()
+        })
+        .collect();
+    for child in running {
+        let output = child.wait_with_output().expect("waited for");
+        assert!(output.status.success(), "{output:?}");
+    }
+    let layers = 3;
+    // Configuration and layers.
+    assert_eq!(server.log().count(is_blob), layers + 1);
+    let first = std::fs::read(place.folder.join("0.sif")).expect("made");
+    for number in 1..4 {
+        let other = std::fs::read(place.folder.join(format!("{number}.sif"))).expect("made");
+        assert!(first == other, "{number}");
+    }
+}
+
+#[test]
+fn what_breaks_off_goes_on() {
+    require!("pull over a bad network"; Skiff);
+    let place = Place::new("pull-faults");
+    let folder = layout(&place);
+    let registry = Registry::new();
+    registry.add_layout("lab/image", "1", &folder);
+    let size = 40 << 20;
+    let bytes: Vec<u8> = (0..size)
+        .map(|at: u32| (at >> 7) as u8 ^ at as u8)
+        .collect();
+    registry.push("lab/sif", "1", &Content::memory(bytes.clone()));
+    let server = Server::start(registry);
+    let is_data = |request: &skiff_tests::web::request::Request| request.path.contains("/blobs/");
+    let faults = server.faults();
+    faults.add_on(Fault::Reset { after: 100_000 }, When::OneOf(3), is_data);
+    faults.add_on(Fault::Status(503), When::OneOf(5), is_data);
+    faults.add_on(Fault::Truncate { after: 7 << 20 }, When::OneOf(2), is_data);
+    in_folder(&place, &["pull", "a.sif"])
+        .arg(format!("docker://{}/lab/image:1", server.host()))
+        .run()
+        .expect_success("pull of an OCI image");
+    in_folder(&place, &["pull", "b.sif"])
+        .arg(format!("oras://{}/lab/sif:1", server.host()))
+        .run()
+        .expect_success("pull of a SIF");
+    let seen = std::fs::read(place.folder.join("b.sif")).expect("made");
+    assert!(seen == bytes);
+}
+
+#[test]
+fn files_of_web_servers_and_wrong_digests() {
+    require!("pull of files"; Skiff);
+    let place = Place::new("pull-files");
+    let bytes: Vec<u8> = (0..9_000_000_u32).map(|at| (at >> 9) as u8).collect();
+    let server = Server::start(Site::with("/dir/a.sif", Content::memory(bytes.clone())));
+    in_folder(&place, &["pull", &server.url("/dir/a.sif")])
+        .run()
+        .expect_success("pull");
+    let seen = std::fs::read(place.folder.join("a.sif")).expect("made");
+    assert!(seen == bytes);
+    let registry = Registry::new();
+    registry.push("lab/sif", "1", &Content::memory(bytes.clone()));
+    let server = Server::start(registry);
+    let faults = server.faults();
+    let is_data = |request: &skiff_tests::web::request::Request| request.path.contains("/blobs/");
+    faults.add_on(Fault::WrongPlace, When::Always, is_data);
+    let outcome = in_folder(&place, &["pull", "b.sif"])
+        .arg(format!("oras://{}/lab/sif:1", server.host()))
+        .run();
+    assert_eq!(outcome.code(), Some(255), "{outcome}");
+    assert!(!place.folder.join("b.sif").exists());
+}
