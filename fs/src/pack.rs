@@ -7,10 +7,12 @@
 //! Content is handed over while layers are still being read, so that nothing has to be kept; names
 //! and attributes stay in memory until all is known.
 
+pub mod directory;
 pub mod inodes;
 pub mod place;
 pub mod sink;
 
+pub use directory::{DirectoryOptions, DirectorySink};
 pub use inodes::{Content, Inode, InodeId, InodeTree, Metadata, Xattr};
 pub use place::{Replace, Target};
 pub use sink::{FileData, Sink, SinkError};

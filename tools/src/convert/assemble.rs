@@ -1,15 +1,16 @@
 //! Layers become the root file system of a SIF, or a directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use skiff_fs::format::sif::{self, Arch, FsType, ImageParts, WriterOptions};
 use skiff_fs::format::squashfs::write::{SquashfsWriter, WriteOptions};
 use skiff_fs::layers::{Layer, MergeOptions, Merged, Owners, merge};
-use skiff_fs::pack::{Replace, Sink, Target};
+use skiff_fs::pack::{DirectoryOptions, DirectorySink, Replace, Sink, Target};
 
 use super::watch::Watch;
 use crate::dot_singularity::BuildDate;
@@ -192,8 +193,32 @@ pub fn sif_in(parts: Parts, file: File, manner: &Manner, watch: &Watch) -> anyho
 /// As [`sif`].
 pub fn sandbox(parts: Parts, target: &Path, manner: &Manner, watch: &Watch) -> anyhow::Result<()> {
     let creating = || format!("while creating sandbox {}", target.display());
-    let _ = (parts, manner, watch, CLOSED);
-    Err(anyhow::anyhow!("directories are not supported yet")).with_context(creating)
+    let lost = Arc::new(Mutex::new(BTreeSet::new()));
+    let losing = Arc::clone(&lost);
+    let options = DirectoryOptions {
+        // Others can give nothing away, and devices and attributes are out already.
+        owners: rustix::process::geteuid().is_root() && !manner.all_root,
+        replace: true,
+        warn: Some(Arc::new(move |text: &str| {
+            if let Ok(mut lost) = losing.lock() {
+                lost.insert(text.to_owned());
+            }
+        })),
+    };
+    let mut sink = DirectorySink::create(target, options).with_context(creating)?;
+    let merged = run(parts.layers, &mut sink, manner, watch)?;
+    Box::new(sink).finish(&merged.tree).with_context(creating)?;
+    watch.finish();
+    tell(&merged, watch);
+    for text in lost.lock().iter().flat_map(|lost| lost.iter()) {
+        watch.warning(text);
+    }
+    if merged.closed_directories > 0 && !rustix::process::geteuid().is_root() {
+        for line in CLOSED {
+            watch.warning(line);
+        }
+    }
+    Ok(())
 }
 
 fn run(
