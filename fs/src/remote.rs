@@ -30,6 +30,7 @@ mod hedge;
 pub mod login;
 mod observer;
 mod options;
+mod payload;
 pub mod pins;
 mod range;
 mod reference;
@@ -58,6 +59,7 @@ pub use reference::{
     DockerReference, HttpReference, OrasReference, Reference, ReferenceError, Version, hide_secrets,
 };
 pub use registry::image::RawManifest;
+pub use registry::push::{Pushed, Upload};
 pub use resolved::{Location, Resolved};
 pub use skiff_cache::disk::Fetch;
 pub use validator::Validator;

@@ -17,9 +17,11 @@ pub mod key;
 pub mod mount;
 pub mod overlay;
 pub mod pull;
+pub mod push;
 pub mod registry;
 pub mod run_help;
 pub mod serve;
+pub mod services;
 pub mod sif;
 pub mod sign;
 pub mod stats;
@@ -155,6 +157,15 @@ root on this machine is hardly ever a good idea; add and drop need root.",
         ..EMPTY
     },
     Verb {
+        name: "delete",
+        about: "Delete an image from a library (not supported)",
+        usage: "[delete options...] <imageRef>",
+        arity: Arity::Exactly(1),
+        augment: services::DeleteArgs::augment_args,
+        run: |matches, context| call(matches, context, services::delete),
+        ..EMPTY
+    },
+    Verb {
         name: "demo",
         about: "Pack an image from this machine's own programs and run one from it",
         augment: demo::DemoArgs::augment_args,
@@ -223,6 +234,14 @@ set; of the machine: global-pgp-public beside the configuration file).",
         ..EMPTY
     },
     Verb {
+        name: "keyserver",
+        about: "Manage keyservers (not supported)",
+        usage: "[subcommand options...]",
+        augment: WordArgs::augment_args,
+        children: services::KEYSERVER_VERBS,
+        ..EMPTY
+    },
+    Verb {
         name: "mount",
         about: "Mount an image on a directory to look at it",
         settings: true,
@@ -275,6 +294,20 @@ The overlay command allows management of EXT3 writable overlay images.",
         ..EMPTY
     },
     Verb {
+        name: "push",
+        about: "Upload an image to a registry",
+        settings: true,
+        usage: "[push options...] <image> <URI>",
+        description: "\
+The image, a SIF file, is stored as ORAS does. The digests of its chunks are
+published beside it, so that readers who fetch parts of it can check them.",
+        examples: &["push my.sif oras://registry.example.org/lab/image:tag"],
+        arity: Arity::Exactly(2),
+        augment: push::PushArgs::augment_args,
+        run: |matches, context| call(matches, context, push::run),
+        ..EMPTY
+    },
+    Verb {
         name: "registry",
         about: "Manage authentication to OCI/Docker registries",
         usage: "[subcommand options...]",
@@ -311,6 +344,15 @@ The overlay command allows management of EXT3 writable overlay images.",
         arity: Arity::Exactly(1),
         augment: RunHelpArgs::augment_args,
         run: |matches, context| call(matches, context, run_help::run),
+        ..EMPTY
+    },
+    Verb {
+        name: "search",
+        about: "Search a library for images (not supported)",
+        usage: "[search options...] <search_query>",
+        arity: Arity::Exactly(1),
+        augment: services::SearchArgs::augment_args,
+        run: |matches, context| call(matches, context, services::search),
         ..EMPTY
     },
     Verb {

@@ -90,6 +90,29 @@ pub fn locate_here(
     uncached: bool,
     key: Option<&Material>,
 ) -> anyhow::Result<RemoteImage> {
+    find_here(reference, options, uncached, Some(key))
+}
+
+/// As [`locate_here`], of an image that need not be fit to run: only what it says about itself is
+/// wanted.
+///
+/// # Errors
+/// As [`locate`].
+pub fn locate_to_inspect(
+    reference: &Reference,
+    options: &RemoteOptions,
+    uncached: bool,
+) -> anyhow::Result<RemoteImage> {
+    find_here(reference, options, uncached, None)
+}
+
+/// `key` is for images that are to be run.
+fn find_here(
+    reference: &Reference,
+    options: &RemoteOptions,
+    uncached: bool,
+    key: Option<Option<&Material>>,
+) -> anyhow::Result<RemoteImage> {
     let progress = Progress::start(&reference.name());
     let observer: Arc<dyn Observer> = progress.clone();
     let cache = own_cache();
@@ -115,7 +138,11 @@ pub fn locate_here(
             source = Some(Arc::clone(opened));
         })
         .and_then(|mut opened| {
-            encryption::unlock(&mut opened.image, key)?;
+            match key {
+                Some(key) => encryption::unlock(&mut opened.image, key)?,
+                None if opened.image.is_encrypted() => return Ok(()),
+                None => {}
+            }
             content_key = opened.image.content_key().cloned();
             check(&opened.image)
         });

@@ -91,7 +91,11 @@ impl Served {
     pub fn holder_key(&self) -> io::Result<HolderKey> {
         match self {
             Self::Here(image) => HolderKey::new(&file_of(image)?.metadata()?, image.offset()),
-            Self::Elsewhere(remote) => HolderKey::of_identity(&remote.resolved.key),
+            Self::Elsewhere(remote) => match &remote.content_key {
+                None => HolderKey::of_identity(&remote.resolved.key),
+                // Whoever has no key must not meet the mount of who has.
+                Some(_) => HolderKey::of_identity(&format!("{} unlocked", remote.resolved.key)),
+            },
         }
     }
 

@@ -13,6 +13,7 @@ use reqwest::{Method, StatusCode, Url};
 use super::client::Client;
 use super::error::RemoteError;
 use super::failure::Failure;
+use super::payload::Payload;
 use super::reference::{host_and_port, without_login};
 use super::registry::guard::Guard;
 use super::roads::Road;
@@ -38,7 +39,7 @@ pub(super) enum Access {
 pub(super) struct Errand {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
-    pub(super) body: Option<String>,
+    pub(super) body: Option<Payload>,
 }
 
 impl Client {
@@ -118,7 +119,9 @@ impl Client {
                     url: road.name(),
                     reason,
                 })?;
-                if errand.body.is_some() && url.origin() != road.start.origin() {
+                if errand.body.as_ref().is_some_and(Payload::is_secret)
+                    && url.origin() != road.start.origin()
+                {
                     // What is posted is a secret, such as a token that makes others.
                     let host = host_and_port(&url);
                     return Err(RemoteError::Unusable {

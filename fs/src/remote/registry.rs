@@ -15,6 +15,8 @@ pub(super) mod guard;
 mod helper;
 pub(super) mod image;
 pub(super) mod manifest;
+mod publish;
+pub(super) mod push;
 mod referrers;
 mod registries_conf;
 

@@ -115,6 +115,16 @@ impl Roads {
         Self(roads)
     }
 
+    /// The same, but only to the server that everything comes from.
+    pub(super) fn without_mirrors(self) -> Self {
+        Self(self.0.into_iter().filter(|road| !road.is_mirror).collect())
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Road> {
+        self.0.iter()
+    }
+
     /// What came on this road did not come to its end. A mirror is not tried first for a while.
     pub(super) fn broke_off(&self, index: usize) {
         if let Some(road) = self.0.get(index).filter(|road| road.is_mirror) {

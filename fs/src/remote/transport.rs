@@ -4,18 +4,23 @@
 //! connection, and several connections carry bulk data faster than the streams of one.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use reqwest::{Method, NoProxy, Proxy, StatusCode, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::error::RemoteError;
 use super::failure::{self, Failure};
 use super::observer::seconds;
 use super::options::RemoteOptions;
+use super::payload::Payload;
 use super::reference::{host_and_port, shown};
 use super::tls::{self, SiteFiles};
 
@@ -26,6 +31,8 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(50);
 /// This machine is not reached by way of another, whatever the variables say: so it is in programs
 /// written in Go, and users of those do not name it.
 const NEVER_PROXIED: &str = "localhost,127.0.0.0/8,::1";
+/// How long a registry may need to work out the digest of what it was sent, on slow disks.
+const DIGESTION: Duration = Duration::from_secs(300);
 /// How much of an answer that nobody wants is read so that its connection can be used again.
 const DRAIN: usize = 16 << 10;
 
@@ -35,7 +42,7 @@ pub(super) struct Ask {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
-    pub(super) body: Option<String>,
+    pub(super) body: Option<Payload>,
     /// Any certificate will do.
     pub(super) insecure: bool,
 }
@@ -93,11 +100,18 @@ impl Transport {
         };
         let mut request = client.request(ask.method, ask.url).headers(ask.headers);
         request = request.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let mut progress = None;
         if let Some(body) = ask.body {
+            progress = body.progress();
             request = request.body(body);
         }
         let start = Instant::now();
-        let response = match timeout(wait, request.send()).await {
+        let answer = request.send();
+        let answered = match progress {
+            None => timeout(wait, answer).await,
+            Some(sent) => while_it_moves(answer, &sent, wait).await,
+        };
+        let response = match answered {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(failure::of_library(&error.without_url(), &name)),
             Err(_) => return Err(Failure::passing(format!("no answer for {}", seconds(wait)))),
@@ -193,6 +207,35 @@ impl Transport {
             file: "network".to_owned(),
             reason: error.to_string(),
         })
+    }
+}
+
+/// Waits for an answer as long as there is something to send, and then as long as a registry may need
+/// to look at all of it.
+async fn while_it_moves<T>(
+    answer: impl Future<Output = T>,
+    sent: &AtomicU64,
+    wait: Duration,
+) -> Result<T, Elapsed> {
+    let mut answer = pin!(answer);
+    let mut before = sent.load(Relaxed);
+    let mut still = Duration::ZERO;
+    loop {
+        match timeout(wait, &mut answer).await {
+            Ok(answered) => return Ok(answered),
+            Err(elapsed) => {
+                let now = sent.load(Relaxed);
+                still = if now == before {
+                    still + wait
+                } else {
+                    Duration::ZERO
+                };
+                before = now;
+                if still >= DIGESTION.max(wait) {
+                    return Err(elapsed);
+                }
+            }
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub fn of_image(
 ) -> anyhow::Result<Metadata> {
     if let Some(reference) = remote::reference(name)? {
         let options = remote.options(&reference, context)?;
-        let found = remote::locate_here(&reference, &options, remote.disable_cache, None)?;
+        let found = remote::locate_to_inspect(&reference, &options, remote.disable_cache)?;
         let observer: Arc<dyn Observer> = Progress::start(found.name());
         let opened = found.open(&observer)?;
         let metadata = of_opened(&opened.image, selection)?;

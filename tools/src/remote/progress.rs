@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub struct Progress {
     name: String,
     start: Instant,
     source: Mutex<Option<Arc<CachedSource>>>,
+    /// Bytes that are sent instead.
+    sent: Mutex<Option<Arc<AtomicU64>>>,
     shown: Mutex<bool>,
     over: AtomicBool,
 }
@@ -37,6 +39,7 @@ impl Progress {
             name: name.to_owned(),
             start: Instant::now(),
             source: Mutex::new(None),
+            sent: Mutex::new(None),
             shown: Mutex::new(false),
             over: AtomicBool::new(false),
         });
@@ -55,6 +58,11 @@ impl Progress {
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
     }
 
+    /// Amount and rate are those of bytes sent from now on.
+    pub fn count(&self, sent: &Arc<AtomicU64>) {
+        *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(sent));
+    }
+
     /// Takes the line away.
     pub fn finish(&self) {
         self.over.store(true, Ordering::Release);
@@ -67,10 +75,16 @@ impl Progress {
             let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
             let bytes = source.as_ref().map_or(0, |s| s.figures().origin.bytes);
             drop(source);
+            let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+            let sent = sent.as_ref().map(|sent| sent.load(Ordering::Relaxed));
             let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
             if !self.over.load(Ordering::Acquire) {
                 *shown = true;
-                output::stderr(&format!("{CLEAR}{}", line(&self.name, bytes, self.start)));
+                let line = match sent {
+                    Some(bytes) => sending(&self.name, bytes, self.start),
+                    None => line(&self.name, bytes, self.start),
+                };
+                output::stderr(&format!("{CLEAR}{line}"));
             }
             drop(shown);
             std::thread::sleep(PERIOD);
@@ -85,8 +99,28 @@ impl Progress {
     }
 }
 
+/// What the line says of `bytes` that were sent since `start`.
+fn sending(name: &str, bytes: u64, start: Instant) -> String {
+    let (seconds, rate) = rate(bytes, start);
+    format!(
+        "pushing {name}: {seconds:.0} s, {} sent, {}/s",
+        HumanBytes(bytes),
+        HumanBytes(rate)
+    )
+}
+
 /// What the line says of `bytes` that came since `start`.
 pub(super) fn line(name: &str, bytes: u64, start: Instant) -> String {
+    let (seconds, rate) = rate(bytes, start);
+    format!(
+        "waiting for {name}: {seconds:.0} s, {} fetched, {}/s",
+        HumanBytes(bytes),
+        HumanBytes(rate)
+    )
+}
+
+/// Seconds since `start`, and bytes in each.
+fn rate(bytes: u64, start: Instant) -> (f64, u64) {
     let seconds = start.elapsed().as_secs_f64();
     #[allow(
         clippy::cast_possible_truncation,
@@ -95,11 +129,7 @@ pub(super) fn line(name: &str, bytes: u64, start: Instant) -> String {
         reason = "a rate for people"
     )]
     let rate = (bytes as f64 / seconds.max(0.001)) as u64;
-    format!(
-        "waiting for {name}: {seconds:.0} s, {} fetched, {}/s",
-        HumanBytes(bytes),
-        HumanBytes(rate)
-    )
+    (seconds, rate)
 }
 
 impl Drop for Progress {

@@ -1,6 +1,7 @@
 //! Being let in by a registry: its challenge is remembered, and what answers it is kept until it is
 //! nearly too old. Threads that need a token at the same time wait for the one that asks for it.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -12,6 +13,7 @@ use super::super::client::Client;
 use super::super::error::RemoteError;
 use super::super::exchange::{Access, Errand, judge};
 use super::super::failure::Failure;
+use super::super::payload::Payload;
 use super::super::reference::shown;
 use super::super::resolve::basic;
 use super::super::roads::Road;
@@ -32,6 +34,8 @@ pub(in super::super) struct Guard {
     repository: String,
     /// The user named this registry; it is no mirror.
     own: bool,
+    /// What is asked for is not only to read.
+    writes: AtomicBool,
     /// Held while a token is asked for, so that it is asked for once.
     state: Mutex<State>,
 }
@@ -64,8 +68,14 @@ impl Guard {
             registry,
             repository,
             own,
+            writes: AtomicBool::new(false),
             state: Mutex::default(),
         }
+    }
+
+    /// From now on tokens must be good for writing, where the registry does not say what for.
+    pub(super) fn will_write(&self) {
+        self.writes.store(true, Relaxed);
     }
 
     /// For a registry as a whole, with a login that is to be tried.
@@ -78,6 +88,7 @@ impl Guard {
             registry,
             repository: String::new(),
             own: true,
+            writes: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
@@ -166,7 +177,11 @@ impl Guard {
                 service,
                 scope,
             }) => {
-                let own = || format!("repository:{}:pull", self.repository);
+                let actions = match self.writes.load(Relaxed) {
+                    true => "pull,push",
+                    false => "pull",
+                };
+                let own = || format!("repository:{}:{actions}", self.repository);
                 let scope = match scope {
                     None if self.repository.is_empty() => String::new(),
                     scope => scope.unwrap_or_else(own),
@@ -285,7 +300,7 @@ impl TokenRequest {
                     .extend_pairs(service)
                     .append_pair("scope", &self.scope)
                     .append_pair("refresh_token", token);
-                let body = form.query().map(str::to_owned);
+                let body = form.query().map(|form| Payload::secret(form.to_owned()));
                 (Method::POST, Access::Open, body)
             }
             Some(Credentials::Password { username, password }) => {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::super::EMPTY;
+use super::super::{EMPTY, services};
 use crate::cli::admin::WordArgs;
 use crate::cli::registry::{LoginArgs, LogoutArgs, RemoteLoginArgs};
 use crate::cli::verb::{Arity, Verb, call};
@@ -45,8 +45,11 @@ pub(crate) const VERBS: &[Verb] = &[
     },
 ];
 
-/// `remote …`, as far as registries are concerned.
+/// `remote …`: logins, and endpoints, of which there are none.
 pub(crate) const OLD_VERBS: &[Verb] = &[
+    services::ADD,
+    services::GET_LOGIN_PASSWORD,
+    services::LIST,
     Verb {
         name: "login",
         about: "Login to an OCI/Docker registry",
@@ -67,4 +70,7 @@ pub(crate) const OLD_VERBS: &[Verb] = &[
         run: |matches, context| call(matches, context, super::remote_logout),
         ..EMPTY
     },
+    services::REMOVE,
+    services::STATUS,
+    services::USE,
 ];
