@@ -242,3 +242,56 @@ fn what_is_written_beside_the_root_is_no_secret() {
         );
     }
 }
+
+/// Images that skiff encrypts are Apptainer's to run, and its own.
+#[test]
+fn images_are_built_encrypted() {
+    require!("building encrypted images"; Skiff, Apptainer, Fuse, UserNamespaces);
+    let folder = std::path::PathBuf::from(format!("/tmp/skiff-encrypted-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("fresh");
+    ordinary().own(&folder);
+    let keys = made().display().to_string();
+    let tiny = images(program::real_apptainer().expect("required")).tiny_sif;
+    let tiny = tiny.display().to_string();
+    let variables = [("KEYS", keys.as_str()), ("TINY", tiny.as_str())];
+    let skiff = program::skiff().expect("required");
+    let apptainer = program::real_apptainer().expect("required");
+    let build = "set -e
+        APPTAINER_ENCRYPTION_PASSPHRASE=secret apptainer -s build --encrypt pass.sif \"$TINY\"
+        apptainer -s build --encrypt --pem-path \"$KEYS/public.pem\" rsa.sif \"$TINY\"
+        apptainer -s build --pem-path \"$KEYS/public.pem\" also.sif \"$TINY\"";
+    script(ordinary(), skiff, folder.clone(), build, &variables).expect_success("build");
+    let run = "
+        APPTAINER_ENCRYPTION_PASSPHRASE=secret apptainer exec pass.sif /bin/cat /hello.txt
+        for i in rsa also; do
+          apptainer exec --pem-path \"$KEYS/private.pem\" $i.sif /bin/cat /hello.txt
+          apptainer sif list $i.sif | grep -o 'Gocryptfs.*\\|Crypto.*'
+        done
+        apptainer exec pass.sif /bin/cat /hello.txt || echo locked";
+    for program in [skiff, apptainer] {
+        let outcome = script(ordinary(), program, folder.clone(), run, &variables);
+        let listed = "Gocryptfs squashfs/*System/amd64)\nCryptographic Message (PEM/RSA-OAEP)\n";
+        let listed = listed.replace("amd64", skiff_tests::oci::architecture());
+        assert_eq!(
+            outcome.stdout_text(),
+            format!("hello\nhello\n{listed}hello\n{listed}locked\n"),
+            "{}: {}",
+            program.title,
+            outcome.stderr_text()
+        );
+    }
+    let missing = "apptainer build --encrypt x.sif \"$TINY\"; apptainer build --encrypt --pem-path \
+                   \"$KEYS/private.pem\" x.sif \"$TINY\"; ls";
+    let outcome = script(ordinary(), skiff, folder.clone(), missing, &variables);
+    assert_eq!(outcome.stdout_text(), "also.sif\npass.sif\nrsa.sif\n");
+    let errors = outcome.stderr_text();
+    assert!(
+        errors.contains("Missing encryption info, please add `--passphrase`"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("Invalid encryption public key: asn1"),
+        "{errors}"
+    );
+    std::fs::remove_dir_all(&folder).expect("ours");
+}

@@ -22,6 +22,7 @@ mod outlast;
 mod overlay;
 mod pty;
 mod pull;
+mod push;
 mod readme;
 mod remote;
 mod shared_cache;

@@ -35,10 +35,11 @@ use std::path::Path;
 use skiff_fs::pack::Replace;
 
 use crate::cli::build::BuildArgs;
+use crate::encryption::Seal;
 use crate::output;
 use assemble::{Manner, Parts};
 
-/// Builds `target`, which may be replaced, from what `spec` names.
+/// Builds `target`, which may be replaced, from what `spec` names; a SIF is encrypted with `seal`.
 ///
 /// # Errors
 /// One line that says what failed.
@@ -47,13 +48,12 @@ pub fn build(
     options: &Options,
     target: &Path,
     args: &BuildArgs,
+    seal: Option<Seal>,
 ) -> anyhow::Result<()> {
-    if args.target.encrypt {
-        anyhow::bail!("--encrypt is not supported yet by this version of skiff");
-    }
     let watch = Watch::new();
     let manner = Manner {
         fix_perms: args.target.fix_perms,
+        seal,
         ..Manner::new(args.target.mksquashfs_args.as_deref())?
     };
     output::info("Starting build...");

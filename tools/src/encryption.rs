@@ -1,16 +1,23 @@
 //! Keys of encrypted images, from flags and variables, and images opened with them.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Seek as _, SeekFrom};
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use skiff_fs::crypt::{KeyError, PrivateKey, PublicKey, fill_random};
+use skiff_fs::format::gocryptfs;
+use skiff_fs::format::sif::table::{RawTies, Table};
+use skiff_fs::format::sif::{DataType, Extra, MessageFormat, MessageType, NewObject};
 use skiff_fs::image::{Image, ImageError};
+use skiff_fs::source::FileSource;
 
 use crate::cli::Context;
 use crate::cli::action::encryption::EncryptionArgs;
+use crate::cli::build::BuildArgs;
 use crate::output;
 use crate::prompt;
 use crate::text::os_error;
@@ -177,21 +184,23 @@ impl Material {
         }
     }
 
-    /// A secret for a new image, and the message that tells it to the owner of the private key, if
-    /// there is one.
-    ///
-    /// # Errors
-    /// A key that is none, or too short.
-    pub fn new_secret(&self) -> Result<(Vec<u8>, Option<String>), KeyError> {
+    /// What a new image is encrypted with.
+    fn seal(&self) -> Result<Seal, KeyError> {
         match self {
-            Self::Passphrase(passphrase) => Ok((passphrase.clone(), None)),
+            Self::Passphrase(passphrase) => Ok(Seal {
+                secret: passphrase.clone(),
+                message: None,
+            }),
             Self::Pem { text, name } => {
                 let key = PublicKey::parse(text, name)?;
                 let mut random = [0; 16];
                 fill_random(&mut random)?;
                 let secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
                 let message = key.seal(secret.as_bytes())?;
-                Ok((secret.into_bytes(), Some(message)))
+                Ok(Seal {
+                    secret: secret.into_bytes(),
+                    message: Some(message),
+                })
             }
         }
     }
@@ -227,4 +236,102 @@ pub fn unlock(image: &mut Image, key: Option<&Material>) -> anyhow::Result<()> {
         ImageError::Luks => anyhow::Error::new(error).context(CHECKING),
         error => anyhow::anyhow!("container creation failed: cannot decrypt {shown}: {error}"),
     })
+}
+
+/// What a new image is encrypted with: a secret, and the message that tells it to the owner of a
+/// private key.
+#[derive(Clone)]
+pub struct Seal {
+    secret: Vec<u8>,
+    message: Option<String>,
+}
+
+impl std::fmt::Debug for Seal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seal")
+    }
+}
+
+/// How `build` is to encrypt what it makes, if it is.
+///
+/// # Errors
+/// There is no key, or none that can be used.
+pub fn seal(args: &BuildArgs, context: &Context) -> anyhow::Result<Option<Seal>> {
+    let is_asked_for =
+        args.target.encrypt || args.secret.passphrase || args.secret.pem_path.is_some();
+    if !is_asked_for {
+        let is_set = |name: &&str| context.variable(name).is_some();
+        if [PASSPHRASE_VARIABLE, PEM_PATH_VARIABLE, PEM_DATA_VARIABLE]
+            .iter()
+            .any(is_set)
+        {
+            output::warning(
+                "Encryption related env vars found, but --encrypt was not specified. NOT encrypting \
+                 container.",
+            );
+        }
+        return Ok(None);
+    }
+    let Some(material) = material(&args.secret, context, Purpose::Make)? else {
+        bail!(
+            "Missing encryption info, please add `--passphrase` or `--pem-path` or corresponding \
+             environment variable"
+        );
+    };
+    if matches!(&material, Material::Passphrase(text) if text.is_empty()) {
+        bail!("Cannot encrypt container with empty passphrase");
+    }
+    let seal = material.seal().context("Invalid encryption public key")?;
+    // A directory is never encrypted.
+    Ok(Some(seal).filter(|_| !args.target.sandbox))
+}
+
+impl Seal {
+    /// Encrypts the squashfs in `plain`, which has `size` bytes, to byte `offset` of `to`; returns
+    /// how many bytes that takes.
+    ///
+    /// # Errors
+    /// When reading or writing fails.
+    pub fn close(
+        &self,
+        plain: &File,
+        size: u64,
+        to: &File,
+        offset: u64,
+        time: i64,
+    ) -> anyhow::Result<u64> {
+        let mut plain = plain;
+        plain.seek(SeekFrom::Start(0))?;
+        let time = u32::try_from(time).unwrap_or(0);
+        let packed = gocryptfs::pack(&mut plain, size, &self.secret, to, offset, time)
+            .context("encrypting the root file system")?;
+        Ok(packed.len)
+    }
+
+    /// Adds the message to the SIF in `file`, whose root is object `root`.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn tell(&self, file: &File, root: u32, time: i64) -> anyhow::Result<()> {
+        let Some(message) = &self.message else {
+            return Ok(());
+        };
+        let mut table = Table::read(&FileSource::new(file.try_clone()?)?)?;
+        let object = NewObject {
+            data_type: DataType::Message,
+            name: "",
+            extra: Extra::Message {
+                format: MessageFormat::Pem,
+                kind: MessageType::RsaOaep,
+            },
+        };
+        let room = table.room(&object, 1)?;
+        file.write_all_at(message.as_bytes(), room.offset)?;
+        let ties = RawTies {
+            group: 1,
+            link: root,
+        };
+        let size = message.len() as u64;
+        Ok(table.enter(file, room, object, size, ties, time)?)
+    }
 }

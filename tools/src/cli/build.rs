@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::action::encryption::EncryptionArgs;
 use super::remote::RemoteArgs;
 use super::value::Strings;
 
@@ -17,17 +18,6 @@ pub struct PlatformArgs {
     /// Variant of the architecture, such as v7
     #[arg(long, value_name = "string")]
     pub arch_variant: Option<String>,
-}
-
-/// How an image is encrypted, or an encrypted one opened.
-#[derive(Args, Clone, Debug, Default)]
-pub struct SecretArgs {
-    /// Ask for the passphrase of an encrypted image
-    #[arg(long)]
-    pub passphrase: bool,
-    /// RSA key of an encrypted image, a PEM file
-    #[arg(long, value_name = "string")]
-    pub pem_path: Option<PathBuf>,
 }
 
 /// What is built into, and from what kind of text.
@@ -143,7 +133,7 @@ pub struct BuildArgs {
     pub definition: DefinitionArgs,
     /// Encryption.
     #[command(flatten)]
-    pub secret: SecretArgs,
+    pub secret: EncryptionArgs,
     /// Origin.
     #[command(flatten)]
     pub origin: OriginArgs,

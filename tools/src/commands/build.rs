@@ -13,6 +13,7 @@ use crate::cli::Context;
 use crate::cli::build::BuildArgs;
 use crate::convert::options::warn_of_architecture;
 use crate::convert::{self, Options, Spec};
+use crate::encryption;
 use crate::exit::ExitStatus;
 use crate::text::os_error;
 
@@ -44,7 +45,8 @@ pub fn run(args: &BuildArgs, context: &Context) -> anyhow::Result<ExitStatus> {
     warn_of_architecture(&spec.source, &args.platform);
     let options = Options::new(&args.remote, &args.platform, PLATFORM_VARIABLES, context)?
         .for_source(&spec.source);
-    convert::build(&spec, &options, &target, args).context("While performing build")?;
+    let seal = encryption::seal(args, context)?;
+    convert::build(&spec, &options, &target, args, seal).context("While performing build")?;
     Ok(ExitStatus::Success)
 }
 

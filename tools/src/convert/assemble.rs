@@ -12,8 +12,10 @@ use skiff_fs::format::squashfs::write::{SquashfsWriter, WriteOptions};
 use skiff_fs::layers::{Layer, MergeOptions, Merged, Owners, merge};
 use skiff_fs::pack::{DirectoryOptions, DirectorySink, Replace, Sink, Target};
 
+use super::fetch::temporary_directory;
 use super::watch::Watch;
 use crate::dot_singularity::BuildDate;
+use crate::encryption::Seal;
 use crate::output;
 
 /// Permissions of a directory's owner, without which it cannot be removed.
@@ -61,6 +63,8 @@ pub struct Manner {
     pub date: BuildDate,
     /// The same bytes whenever it is done: the time is given by `SOURCE_DATE_EPOCH`.
     pub reproducible: bool,
+    /// What a SIF's root is encrypted with, if it is.
+    pub seal: Option<Seal>,
 }
 
 impl Manner {
@@ -107,6 +111,7 @@ impl Manner {
             squashfs,
             date,
             reproducible,
+            seal: None,
         })
     }
 
@@ -165,22 +170,40 @@ pub fn sif_in(parts: Parts, file: File, manner: &Manner, watch: &Watch) -> anyho
     } else {
         WriterOptions::made_at(manner.date.0)?
     };
+    let whole = file.try_clone()?;
     let about = ImageParts {
         definition: Some(&parts.definition),
         json: &parts.json,
         arch: parts.arch.unwrap_or_else(Arch::host),
-        fs: FsType::Squashfs,
+        fs: match manner.seal {
+            Some(_) => FsType::GocryptfsSquashfs,
+            None => FsType::Squashfs,
+        },
         options,
     };
     let mut merged = None;
-    let layers = parts.layers;
+    let mut layers = parts.layers;
     let made = sif::image::write(file, &about, |file, offset| {
-        let mut writer = SquashfsWriter::new(file, offset, manner.squashfs)?;
-        let done = merged.insert(run(layers, &mut writer, manner, watch)?);
-        Ok::<u64, anyhow::Error>(Box::new(writer).finish(&done.tree)?)
+        let mut pack = |file: File, offset| {
+            let mut writer = SquashfsWriter::new(file, offset, manner.squashfs)?;
+            let layers = std::mem::take(&mut layers);
+            let done = merged.insert(run(layers, &mut writer, manner, watch)?);
+            Ok::<u64, anyhow::Error>(Box::new(writer).finish(&done.tree)?)
+        };
+        let Some(seal) = &manner.seal else {
+            return pack(file, offset);
+        };
+        // Whole, and without a name, before it is encrypted: its beginning is written last.
+        let plain = tempfile::tempfile_in(temporary_directory())
+            .context("making a temporary file for the root file system")?;
+        let size = pack(plain.try_clone()?, 0)?;
+        seal.close(&plain, size, &file, offset, manner.date.0)
     });
     watch.finish();
-    made?;
+    let root = made?;
+    if let Some(seal) = &manner.seal {
+        seal.tell(&whole, root, manner.date.0)?;
+    }
     if let Some(merged) = merged {
         tell(&merged, watch);
     }
