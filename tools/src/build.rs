@@ -22,6 +22,7 @@ mod mode;
 mod recipe;
 mod scripts;
 mod stage;
+mod trust;
 
 use std::path::{Path, PathBuf};
 
