@@ -32,7 +32,7 @@ pub(super) fn check(stage: &Stage, image: &Image, context: &Context) -> Result<(
     if wanted.is_empty() && !is_signed {
         return Ok(());
     }
-    let name = image.path().display();
+    let name = stage.value("from").unwrap_or_default();
     if wanted.is_empty() {
         output::info(format_args!("Verifying bootstrap image {name}"));
         if let Err(reason) = verified(image, context) {
@@ -49,9 +49,18 @@ pub(super) fn check(stage: &Stage, image: &Image, context: &Context) -> Result<(
         .map_err(|reason| format!("while checking fingerprint: {reason}"))
 }
 
+/// In Apptainer's words.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err wants"
+)]
+fn said(error: skiff_fs::integrity::Error) -> String {
+    format!("integrity: {error}")
+}
+
 fn opened(image: &Image) -> Result<SignedImage, String> {
     let file = File::open(image.path()).map_err(|error| os_error(&error))?;
-    SignedImage::open(file).map_err(|error| error.to_string())
+    SignedImage::open(file).map_err(said)
 }
 
 fn verified(image: &Image, context: &Context) -> Result<(), String> {
@@ -63,7 +72,7 @@ fn verified(image: &Image, context: &Context) -> Result<(), String> {
     let image = opened(image)?;
     default_tasks(&image, false, false)
         .and_then(|tasks| verify(&image, keys, &tasks, &mut |_| {}))
-        .map_err(|error| error.to_string())
+        .map_err(said)
 }
 
 fn signed_by_all(image: &Image, wanted: &[String], context: &Context) -> Result<(), String> {
@@ -77,9 +86,9 @@ fn signed_by_all(image: &Image, wanted: &[String], context: &Context) -> Result<
         pgp: Some(&all),
         raw: None,
     };
-    let tasks = default_tasks(&signed, false, false).map_err(|error| error.to_string())?;
-    verify(&signed, keys, &tasks, &mut |_| {}).map_err(|error| error.to_string())?;
-    let found = signed_by(&signed, &all).map_err(|error| error.to_string())?;
+    let tasks = default_tasks(&signed, false, false).map_err(said)?;
+    verify(&signed, keys, &tasks, &mut |_| {}).map_err(said)?;
+    let found = signed_by(&signed, &all).map_err(said)?;
     let valid: Vec<String> = found
         .valid
         .iter()
