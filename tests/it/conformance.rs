@@ -63,6 +63,7 @@ tables! {
     "encrypted": apptainer_encrypted, skiff_encrypted;
     "sif_edit": apptainer_sif_edit, skiff_sif_edit;
     "overlay": apptainer_overlay, skiff_overlay;
+    "definition": apptainer_definition, skiff_definition;
 }
 
 fn path_of(table: &str) -> PathBuf {
