@@ -14,7 +14,6 @@ mod keeper;
 mod root;
 mod step;
 
-use std::cell::Cell;
 use std::fmt;
 
 use crate::error::LaunchError;
@@ -60,8 +59,6 @@ pub struct Build {
     mask: SignalMask,
     /// Children from before, of the program that became this one.
     others: Vec<i32>,
-    /// What is left to be done is not to be interrupted.
-    cleans_up: Cell<bool>,
 }
 
 impl Build {
@@ -82,7 +79,6 @@ impl Build {
         Ok(Self {
             mask,
             others: step::children(),
-            cleans_up: Cell::new(false),
         })
     }
 
@@ -94,7 +90,7 @@ impl Build {
         &self,
         work: impl FnOnce() -> Result<Vec<u8>, String>,
     ) -> Result<Vec<u8>, StepError> {
-        step::run(self, None, work)
+        step::run(&self.mask, None, work)
     }
 
     /// Makes a room whose user namespace has `ids`; none: the user namespace stays the same.
@@ -109,10 +105,8 @@ impl Build {
         })
     }
 
-    /// Ends everything that was started and is still there. Steps that follow are those that clean
-    /// up: they come to their end, whoever asks the build to end.
+    /// Ends everything that was started and is still there.
     pub fn clear(&self) {
-        self.cleans_up.set(true);
         step::end_all(&self.others);
     }
 
@@ -139,6 +133,6 @@ impl Room<'_> {
         &self,
         work: impl FnOnce() -> Result<Vec<u8>, String>,
     ) -> Result<Vec<u8>, StepError> {
-        step::run(self.build, Some(&self.keeper), work)
+        step::run(&self.build.mask, Some(&self.keeper), work)
     }
 }

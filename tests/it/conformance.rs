@@ -44,6 +44,7 @@ macro_rules! tables {
 }
 
 tables! {
+    "build": apptainer_build, skiff_build;
     "exec": apptainer_exec, skiff_exec;
     "binds": apptainer_binds, skiff_binds;
     "folders": apptainer_folders, skiff_folders;

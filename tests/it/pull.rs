@@ -153,3 +153,34 @@ fn files_of_web_servers_and_wrong_digests() {
     assert_eq!(outcome.code(), Some(255), "{outcome}");
     assert!(!place.folder.join("b.sif").exists());
 }
+
+#[test]
+fn a_name_as_a_file() {
+    require!("pull --lazy"; Skiff, Fuse, UserNamespaces);
+    let place = Place::new("pull-lazy");
+    let folder = layout(&place);
+    let registry = Registry::new();
+    registry.add_layout("lab/image", "1", &folder);
+    let server = Server::start(std::sync::Arc::clone(&registry) as _);
+    let name = format!("docker://{}/lab/image:1", server.host());
+    in_folder(&place, &["pull", "--lazy", "a.sif", &name])
+        .run()
+        .expect_success("pull --lazy");
+    assert_eq!(server.log().count(is_blob), 0);
+    let size = std::fs::metadata(place.folder.join("a.sif"))
+        .expect("made")
+        .len();
+    assert!(size < 64 << 10, "{size}");
+    // What the tag stands for later makes no difference.
+    registry.push("lab/image", "1", &Content::memory("no image"));
+    for _ in 0..2 {
+        let seen = in_folder(&place, &["exec", "a.sif", "cat", "/data/replaced"]).run();
+        assert_eq!(seen.stdout_text(), "new\n", "{seen}");
+    }
+    let labels = in_folder(&place, &["inspect", "a.sif"]).run().stdout_text();
+    assert!(labels.contains("maker: tests\n"), "{labels}");
+    let outcome = in_folder(&place, &["pull", "--lazy", "b.sif", "oci:layout"]).run();
+    assert_eq!(outcome.code(), Some(255), "{outcome}");
+    error_lines(&outcome, 1);
+    place.wait_for_the_end();
+}

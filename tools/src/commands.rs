@@ -85,7 +85,7 @@ const VERBS: &[Verb] = &[
         name: "build",
         about: "Build an image",
         settings: true,
-        usage: "[build options...] <image path> <build spec>",
+        usage: "[local options...] <IMAGE PATH> <BUILD SPEC>",
         description: BUILDS,
         examples: &[
             "build lab.sif lab.def",

@@ -15,6 +15,7 @@ pub mod converted;
 mod copy;
 mod fetch;
 mod finish;
+pub mod lazy;
 mod local;
 mod oci;
 pub mod options;
@@ -69,7 +70,7 @@ fn parts(spec: &Spec, options: &Options, manner: &Manner, watch: &Watch) -> anyh
         Source::Oci(source) => {
             watch.info("Fetching OCI image...");
             let found = oci::find(source, options, watch)?;
-            oci::parts(found, spec, manner, watch)
+            oci::parts(&found, spec, manner, watch)
         }
         Source::Local(path) => local::parts(path, spec, manner, watch),
         Source::Remote(reference) => {

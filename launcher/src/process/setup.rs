@@ -84,7 +84,6 @@ pub(crate) fn prepare_layers(
             user_namespace: plan.namespaces.user != UserNamespace::Host,
             ids: plan.namespaces.ids.as_ref(),
             slave: plan.slave,
-            plain: false,
         },
         provider,
         report,

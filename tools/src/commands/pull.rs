@@ -54,7 +54,7 @@ fn spec(name: &OsStr) -> anyhow::Result<Spec> {
         return Ok(spec);
     }
     let text = name.to_string_lossy();
-    match text.split_once(':') {
+    match text.split_once("://") {
         Some((scheme, _)) => bail!("Unsupported transport type: {scheme}"),
         None => bail!("No transport type URI supplied"),
     }

@@ -178,6 +178,7 @@ impl Converted {
             Kind::Raw => Manner::for_base()?,
         };
         convert(spec, source, options, kind, &manner, &watch, |parts| {
+            announce(kind, &watch);
             assemble::sif(parts, &path, 0o700, Replace::Yes, &manner, &watch)
         })?;
         sweep(cache, Some(&path));
@@ -214,8 +215,18 @@ pub fn temporary(
         Kind::Whole,
         &manner,
         &watch,
-        |parts| assemble::sif_in(parts, file, &manner, &watch),
+        |parts| {
+            announce(Kind::Whole, &watch);
+            assemble::sif_in(parts, file, &manner, &watch)
+        },
     )
+}
+
+/// Says that a SIF is being written, unless it is none of the user's.
+pub(super) fn announce(kind: Kind, watch: &Watch) {
+    if kind == Kind::Whole {
+        watch.info("Creating SIF file...");
+    }
 }
 
 /// Converts the image of `spec` to parts that `write` takes.
@@ -235,12 +246,9 @@ pub(super) fn convert(
     watch.info("Fetching OCI image...");
     let found = oci::find(source, options, watch)?;
     let parts = match kind {
-        Kind::Whole => oci::parts(found, spec, manner, watch)?,
+        Kind::Whole => oci::parts(&found, spec, manner, watch)?,
         Kind::Raw => oci::raw_parts(&found, watch)?,
     };
-    if kind == Kind::Whole {
-        watch.info("Creating SIF file...");
-    }
     write(parts)
 }
 

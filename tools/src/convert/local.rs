@@ -30,7 +30,7 @@ pub(super) fn parts(
     manner: &Manner,
     watch: &Watch,
 ) -> anyhow::Result<Parts> {
-    parts_of_image(Image::open(path)?, spec, manner, watch)
+    parts_of_image(&Image::open(path)?, spec, manner, watch)
 }
 
 /// As [`parts`], from an open file.
@@ -42,7 +42,7 @@ pub(super) fn parts_of(
     watch: &Watch,
 ) -> anyhow::Result<Parts> {
     parts_of_image(
-        Image::from_file(file, Path::new(name))?,
+        &Image::from_file(file, Path::new(name))?,
         spec,
         manner,
         watch,
@@ -50,7 +50,7 @@ pub(super) fn parts_of(
 }
 
 fn parts_of_image(
-    image: Image,
+    image: &Image,
     spec: &Spec,
     manner: &Manner,
     watch: &Watch,
@@ -80,7 +80,7 @@ fn parts_of_image(
         }
     };
     let mut json = around.json;
-    if let Some(config) = oci_config(&image)? {
+    if let Some(config) = oci_config(image)? {
         json.insert("oci-config.json".to_owned(), config);
     }
     Ok(Parts {

@@ -40,7 +40,7 @@ pub(super) fn find(source: &OciSource, options: &Options, watch: &Watch) -> anyh
 /// # Errors
 /// Layers that cannot be opened.
 pub(super) fn parts(
-    found: Found,
+    found: &Found,
     spec: &Spec,
     manner: &Manner,
     watch: &Watch,
@@ -50,7 +50,7 @@ pub(super) fn parts(
     let around = finish::oci(&config, spec, manner, arch)?;
     watch.info("Extracting OCI image...");
     let mut layers = vec![around.top];
-    layers.extend(self::layers(&found, watch)?);
+    layers.extend(self::layers(found, watch)?);
     layers.push(around.bottom);
     watch.info("Inserting Apptainer configuration...");
     let mut json = around.json;
@@ -106,7 +106,7 @@ fn name(layer: &OciLayer) -> String {
         (None, Some(path), _) => path.clone(),
         (None, None, diff_id) => diff_id
             .as_ref()
-            .map_or_else(String::new, |id| id.to_string()),
+            .map_or_else(String::new, ToString::to_string),
     }
 }
 

@@ -17,7 +17,7 @@ use super::copy::copy;
 use super::options::Options;
 use super::source::{OciSource, Source, Spec};
 use super::watch::Watch;
-use super::{fetch, local, put};
+use super::{fetch, lazy, local, put};
 use crate::cli::build::PullArgs;
 use crate::output;
 use crate::remote::own_cache;
@@ -43,6 +43,9 @@ struct Pulled {
 /// One line that says what failed.
 pub fn pull(spec: &Spec, options: &Options, target: &Path, args: &PullArgs) -> anyhow::Result<()> {
     let watch = Watch::new();
+    if args.lazy {
+        return lazy::write(spec, options, target, replace(args), &watch);
+    }
     match &spec.source {
         Source::Local(_) => bail!("{} is on this machine already", spec.name()),
         Source::Oci(source) if args.sandbox => {
@@ -88,7 +91,10 @@ fn pull_oci(
             Kind::Whole,
             &manner,
             watch,
-            |parts| assemble::sif(parts, target, MODE, replace(args), &manner, watch),
+            |parts| {
+                converted::announce(Kind::Whole, watch);
+                assemble::sif(parts, target, MODE, replace(args), &manner, watch)
+            },
         );
     };
     let digest = converted::identity(Some(&cache), source, options, watch)?;
@@ -109,7 +115,10 @@ fn pull_oci(
         Kind::Whole,
         &manner,
         watch,
-        |parts| assemble::sif(parts, target, MODE, replace(args), &manner, watch),
+        |parts| {
+            converted::announce(Kind::Whole, watch);
+            assemble::sif(parts, target, MODE, replace(args), &manner, watch)
+        },
     )?;
     remember(&cache, &note, target);
     Ok(())
@@ -192,7 +201,7 @@ fn earlier(cache: &Cache, key: &str) -> Option<File> {
 }
 
 fn describe(file: &File, path: &Path) -> Option<Pulled> {
-    let data = file.metadata().ok().filter(|data| data.is_file())?;
+    let data = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
     Some(Pulled {
         path: path.to_owned(),
         device: data.dev(),

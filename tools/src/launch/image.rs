@@ -11,6 +11,7 @@ use skiff_launcher::request::{ImageRequest, RootKind};
 use super::convert;
 use crate::cli::Context;
 use crate::cli::remote::RemoteArgs;
+use crate::convert::lazy;
 use crate::encryption::{self, Material};
 use crate::remote;
 use crate::settings;
@@ -25,6 +26,11 @@ const TRANSPORTS: &[&str] = &[
     "oci",
     "oci-archive",
 ];
+
+/// Whether `name` leads away from this machine.
+fn has_scheme(name: &OsStr) -> bool {
+    name.to_string_lossy().contains("://")
+}
 
 /// Whether `name` begins with one of the transports.
 fn has_transport(name: &OsStr) -> bool {
@@ -61,10 +67,15 @@ pub fn find(
     {
         return convert::find(&spec, &source, remote, context);
     }
-    find_here(name, key)
+    find_here(name, remote, key, context)
 }
 
-fn find_here(name: &OsStr, key: Option<&Material>) -> anyhow::Result<Found> {
+fn find_here(
+    name: &OsStr,
+    remote: &RemoteArgs,
+    key: Option<&Material>,
+    context: &Context,
+) -> anyhow::Result<Found> {
     refuse_transports(name)?;
     let absolute = go_path(Path::new(name))?;
     let base = absolute.file_name().unwrap_or(OsStr::new("/")).to_owned();
@@ -91,6 +102,12 @@ fn find_here(name: &OsStr, key: Option<&Material>) -> anyhow::Result<Found> {
             served: None,
         });
     };
+    // One that only names another; what that is, it cannot be again.
+    if let Some(name) = lazy::reference(&image)?
+        && has_scheme(&name)
+    {
+        return find(&name, remote, key, context);
+    }
     encryption::unlock(&mut image, key)?;
     match image.check_mountable() {
         Ok(()) => {}
@@ -272,7 +289,14 @@ mod tests {
 
     #[test]
     fn missing_images() {
-        let error = find_here(OsStr::new("/nonexistent/x.sif"), None)
+        let context = Context {
+            personality: crate::program::Personality::Skiff,
+            environment: Vec::new(),
+            config: None,
+            build_config: false,
+        };
+        let name = OsStr::new("/nonexistent/x.sif");
+        let error = find_here(name, &RemoteArgs::default(), None, &context)
             .unwrap_err()
             .to_string();
         assert_eq!(

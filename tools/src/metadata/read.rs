@@ -16,6 +16,7 @@ use super::sandbox::SandboxFiles;
 use super::{Metadata, Selection, json};
 use crate::cli::Context;
 use crate::cli::remote::RemoteArgs;
+use crate::convert::lazy;
 use crate::launch::convert;
 use crate::launch::image::{check_arch, open, resolve};
 use crate::output;
@@ -63,6 +64,9 @@ pub fn of_image(
     let Some(image) = open(&path).map_err(failed)? else {
         return gather(&SandboxFiles::open(&path)?, selection);
     };
+    if let Some(name) = lazy::reference(&image)? {
+        return of_image(&name, selection, remote, context);
+    }
     check_arch(&image).map_err(failed)?;
     of_opened(&image, selection)
 }

@@ -231,13 +231,19 @@ pub(super) fn choose<'a>(
     })
 }
 
+/// Digest and bytes of the uppermost document, and the type that came with it.
+pub(super) type Top = (Digest, Vec<u8>, Option<String>);
+
+/// Hands out a document.
+pub(super) type Fetch<'a> = &'a dyn Fn(&Descriptor, bool) -> Result<Vec<u8>, OciError>;
+
 /// The image behind a manifest or index, whose documents `fetch` hands out: compared with their
 /// digests; `true` for manifests, `false` for configurations.
 pub(super) fn image(
     name: &str,
-    top: (Digest, Vec<u8>, Option<String>),
+    top: Top,
     platform: &Platform,
-    fetch: &dyn Fn(&Descriptor, bool) -> Result<Vec<u8>, OciError>,
+    fetch: Fetch<'_>,
 ) -> Result<OciImage, OciError> {
     let (mut digest, mut bytes, mut header) = top;
     for _ in 0..MAX_DEPTH {

@@ -1,5 +1,11 @@
 //! Documents, platforms, layouts and archives.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that fails may panic"
+)]
+
 use std::fs;
 use std::io::Read;
 use std::path::Path;

@@ -177,7 +177,10 @@ impl Client {
 /// The error that a blob wrapped.
 fn remote_error(name: &str, error: std::io::Error) -> RemoteError {
     let text = error.to_string();
-    match error.into_inner().map(|inner| inner.downcast()) {
+    match error
+        .into_inner()
+        .map(<dyn std::error::Error + Send + Sync>::downcast)
+    {
         Some(Ok(error)) => *error,
         _ => RemoteError::Unusable {
             url: name.to_owned(),

@@ -20,7 +20,14 @@ pub(super) fn check(target: &Path, args: &TargetArgs) -> anyhow::Result<bool> {
     if args.update && !args.sandbox {
         bail!("only sandbox update is supported: --sandbox flag is missing");
     }
-    let Ok(data) = target.symlink_metadata() else {
+    // A link that leads nowhere is replaced like nothing.
+    let Ok(data) = target.metadata() else {
+        if args.update {
+            bail!(
+                "could not update sandbox {}: doesn't exist",
+                go_path(target)?.display()
+            );
+        }
         return Ok(true);
     };
     if args.update && !args.force {
@@ -32,8 +39,7 @@ pub(super) fn check(target: &Path, args: &TargetArgs) -> anyhow::Result<bool> {
         }
         return Ok(true);
     }
-    let is_directory = target.is_dir();
-    if is_directory && args.sandbox && !args.force && !is_sandbox(target)? {
+    if data.is_dir() && !args.force && !is_sandbox(target)? {
         bail!(
             "{} is not empty and is not an Apptainer sandbox, check its content first and use \
              --force if you want to overwrite it",
