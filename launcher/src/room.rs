@@ -14,6 +14,7 @@ mod keeper;
 mod root;
 mod step;
 
+use std::cell::Cell;
 use std::fmt;
 
 use crate::error::LaunchError;
@@ -59,6 +60,8 @@ pub struct Build {
     mask: SignalMask,
     /// Children from before, of the program that became this one.
     others: Vec<i32>,
+    /// What is left to be done is not to be interrupted.
+    cleans_up: Cell<bool>,
 }
 
 impl Build {
@@ -79,6 +82,7 @@ impl Build {
         Ok(Self {
             mask,
             others: step::children(),
+            cleans_up: Cell::new(false),
         })
     }
 
@@ -90,7 +94,7 @@ impl Build {
         &self,
         work: impl FnOnce() -> Result<Vec<u8>, String>,
     ) -> Result<Vec<u8>, StepError> {
-        step::run(&self.mask, None, work)
+        step::run(self, None, work)
     }
 
     /// Makes a room whose user namespace has `ids`; none: the user namespace stays the same.
@@ -105,8 +109,10 @@ impl Build {
         })
     }
 
-    /// Ends everything that was started and is still there.
+    /// Ends everything that was started and is still there. Steps that follow are those that clean
+    /// up: they come to their end, whoever asks the build to end.
     pub fn clear(&self) {
+        self.cleans_up.set(true);
         step::end_all(&self.others);
     }
 
@@ -133,6 +139,6 @@ impl Room<'_> {
         &self,
         work: impl FnOnce() -> Result<Vec<u8>, String>,
     ) -> Result<Vec<u8>, StepError> {
-        step::run(&self.build.mask, Some(&self.keeper), work)
+        step::run(self.build, Some(&self.keeper), work)
     }
 }

@@ -22,6 +22,7 @@ mod mode;
 mod recipe;
 mod scripts;
 mod stage;
+mod trust;
 
 use std::path::{Path, PathBuf};
 
@@ -104,6 +105,8 @@ pub fn run_definition(
     let target = go_path(target)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o002));
     let parent = directory_for(args, context, &target)?;
+    // Before there is anything to be cleaned up.
+    let build = Build::begin()?;
     let bundle = Bundle::make(&parent).map_err(|error| {
         anyhow::anyhow!(
             "While performing build: could not make a directory in {}: {}",
@@ -123,7 +126,6 @@ pub fn run_definition(
         mode,
         bundle,
     };
-    let build = Build::begin()?;
     let done = job.carry_out(&build);
     build.clear();
     job.clean_up(&build, done.is_err());

@@ -63,6 +63,8 @@ pub struct Wishes<'a> {
     pub ids: Option<&'a IdMap>,
     /// The host's later mounts are seen in the container.
     pub slave: bool,
+    /// The upper layer says all by itself: no renamed directory refers to where it was.
+    pub plain: bool,
 }
 
 /// What came of it.
@@ -235,7 +237,7 @@ fn finish(
     let wanted = wanted.then(|| "the configuration says so (enable overlay = driver)".to_owned());
     let mut why = wanted.or(needs_program).or_else(|| on_upper.clone());
     if why.is_none() {
-        match compose::kernel(stack, wishes.user_namespace) {
+        match compose::kernel(stack, wishes.user_namespace, wishes.plain) {
             Ok(root) => return Ok(root),
             Err(error) => why = Some(format!("the kernel's overlayfs: {}", errno_reason(error))),
         }
@@ -251,7 +253,7 @@ fn finish(
     match program::overlay(stack) {
         Err(OverlayError::NoProgram { .. }) if in_memory && on_upper.is_some() => {
             // Short of some operations on directories, which is better than nothing.
-            compose::kernel(stack, wishes.user_namespace)
+            compose::kernel(stack, wishes.user_namespace, wishes.plain)
                 .map_err(setup("laying memory over the root"))
         }
         Err(OverlayError::NoProgram { name, .. }) => Err(OverlayError::NotHere {

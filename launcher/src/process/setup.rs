@@ -84,6 +84,7 @@ pub(crate) fn prepare_layers(
             user_namespace: plan.namespaces.user != UserNamespace::Host,
             ids: plan.namespaces.ids.as_ref(),
             slave: plan.slave,
+            plain: false,
         },
         provider,
         report,

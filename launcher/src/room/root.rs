@@ -84,6 +84,7 @@ pub fn lay_out(
             user_namespace: wish.user_namespace,
             ids: wish.ids,
             slave: false,
+            plain: true,
         },
         Some(provider),
         report,

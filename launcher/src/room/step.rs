@@ -7,10 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait, waitpid};
 
-use super::StepError;
 use super::keeper::Keeper;
+use super::{Build, StepError};
 use crate::error::LaunchError;
-use crate::kernel::{self, Fork, SignalMask};
+use crate::kernel::{self, Fork};
 use crate::process::setup;
 
 /// First byte of what a step says at its end.
@@ -22,7 +22,7 @@ const ENDINGS: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIG
 
 /// Does `work` in a child, in the namespaces of `keeper` if there is one.
 pub(super) fn run(
-    mask: &SignalMask,
+    build: &Build,
     keeper: Option<&Keeper>,
     work: impl FnOnce() -> Result<Vec<u8>, String>,
 ) -> Result<Vec<u8>, StepError> {
@@ -47,7 +47,7 @@ pub(super) fn run(
             if forks {
                 into_pid_namespace(&mut answer);
             }
-            let done = match kernel::restore_signals(mask) {
+            let done = match kernel::restore_signals(&build.mask) {
                 Ok(()) => catch_unwind(AssertUnwindSafe(work))
                     .unwrap_or_else(|_| Err("a step of the build has a fault".to_owned())),
                 Err(error) => Err(error.to_string()),
@@ -56,7 +56,7 @@ pub(super) fn run(
         }
     };
     drop(handle);
-    let status = match wait_for(child)? {
+    let status = match wait_for(child, !build.cleans_up.get())? {
         Ok(status) => status,
         Err(signal) => {
             kernel::send_signal(child, libc::SIGKILL);
@@ -119,8 +119,8 @@ fn end(answer: &mut File, done: Result<Vec<u8>, String>) -> ! {
     kernel::exit_now(i32::from(told.is_err()))
 }
 
-/// Waits for `child`; the error is a signal that ends the build.
-fn wait_for(child: i32) -> Result<Result<WaitStatus, i32>, LaunchError> {
+/// Waits for `child`; the error is a signal that ends the build, where such signals are heeded.
+fn wait_for(child: i32, heeds: bool) -> Result<Result<WaitStatus, i32>, LaunchError> {
     let ended = || {
         waitpid(Pid::from_raw(child), WaitOptions::NOHANG)
             .ok()
@@ -130,7 +130,7 @@ fn wait_for(child: i32) -> Result<Result<WaitStatus, i32>, LaunchError> {
     loop {
         // A signal that came before the child's end is looked at first: it has the lower number.
         let signal = kernel::wait_for_signal().map_err(setup::io("waiting for a step"))?;
-        if ENDINGS.contains(&signal.number) {
+        if heeds && ENDINGS.contains(&signal.number) {
             return Ok(Err(signal.number));
         }
         if signal.number == libc::SIGCHLD

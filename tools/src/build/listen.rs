@@ -68,11 +68,8 @@ pub(super) fn run(mut command: Command) -> Result<(), Failure> {
         .map_err(failed)?;
     let status = child.wait();
     let mut said = Vec::new();
-    loop {
-        match told.recv_timeout(PATIENCE) {
-            Ok(more) => keep(&mut said, &more),
-            Err(_) => break,
-        }
+    while let Ok(more) = told.recv_timeout(PATIENCE) {
+        keep(&mut said, &more);
     }
     judge(status).map_err(|failure| Failure {
         command: last_command(&String::from_utf8_lossy(&said)),

@@ -95,7 +95,7 @@ pub(super) fn choose(args: &DefinitionArgs, config: &Config) -> anyhow::Result<M
     match found.subordinate {
         Ok(ids) => return Ok(root(ids, false)),
         Err(reason) if facts.uid != 0 && !wish.ignore_subuid => {
-            output::verbose(format_args!("no subordinate ids for the build: {reason}"))
+            output::verbose(format_args!("no subordinate ids for the build: {reason}"));
         }
         Err(_) => {}
     }

@@ -13,7 +13,7 @@ use super::base::Base;
 use super::bootstrap::{self, Found};
 use super::listen::Failure;
 use super::scripts::{self, ENVIRONMENT, Inside};
-use super::{Job, copy, metadata, recipe};
+use super::{Job, copy, metadata, recipe, trust};
 use crate::definition::{FileGroup, Origin, Section, Stage};
 use crate::dot_singularity::{Begun, ImageConfig};
 use crate::launch::report;
@@ -188,15 +188,6 @@ fn begin(
 ) -> Result<Made, StepError> {
     let conveyor = |reason: String| StepError::Failed(format!("conveyor failed to get: {reason}"));
     let agent = stage.agent().map_err(conveyor)?;
-    if stage
-        .value("fingerprints")
-        .is_some_and(|it| !it.trim().is_empty())
-    {
-        return Err(conveyor(
-            "the header line \"Fingerprints\" is not supported yet by this version of skiff"
-                .to_owned(),
-        ));
-    }
     let found = bootstrap::find(job, build, stage, agent, directory)
         .map_err(|error| worded(error, "conveyor failed to get: "))?;
     let Found {
@@ -204,6 +195,13 @@ fn begin(
         config,
         oci_config,
     } = found;
+    if let Base::Image(image) = &base
+        && agent.is_image()
+    {
+        build
+            .outside(|| trust::check(stage, image, job.context).map(|()| Vec::new()))
+            .map_err(|error| worded(error, "conveyor failed to get: "))?;
+    }
     make_directory(&root, 0o755)?;
     if let Base::Directory(path) = &base
         && !job.mode.has_owners_in(path)

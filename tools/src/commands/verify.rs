@@ -96,7 +96,7 @@ fn failed(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// The fingerprints of the user's own public keys, and all keys that count: those and the machine's.
-fn rings(context: &Context) -> anyhow::Result<(Vec<Fingerprint>, Vec<PublicKey>)> {
+pub(crate) fn rings(context: &Context) -> anyhow::Result<(Vec<Fingerprint>, Vec<PublicKey>)> {
     let rings = folder(None, context)?;
     prepared(&rings)?;
     let read = |ring: skiff_fs::integrity::pgp::Ring| {

@@ -21,7 +21,7 @@ const MAX_VALUE: usize = 255;
 ///
 /// # Errors
 /// The kernel's refusal; EINVAL says that a layer is on a file system that cannot be one.
-pub(super) fn kernel(stack: &Stack, user_namespace: bool) -> Result<OwnedFd, Errno> {
+pub(super) fn kernel(stack: &Stack, user_namespace: bool, plain: bool) -> Result<OwnedFd, Errno> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     // Descriptors as paths: a path of the user's could contain the separator.
     let layers: Vec<String> = stack.lower.iter().map(path_of).collect();
@@ -45,6 +45,10 @@ pub(super) fn kernel(stack: &Stack, user_namespace: bool) -> Result<OwnedFd, Err
     }
     if user_namespace {
         fsconfig_set_flag(context.as_fd(), "userxattr")?;
+    } else if plain {
+        // Whatever the kernel was built to do by default; in user namespaces it is so anyway.
+        fsconfig_set_string(context.as_fd(), "redirect_dir", "nofollow")?;
+        fsconfig_set_string(context.as_fd(), "metacopy", "off")?;
     }
     fsconfig_create(context.as_fd())?;
     if let Some(base) = &stack.upper {

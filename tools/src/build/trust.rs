@@ -1,0 +1,101 @@
+//! Who has signed the image that a stage starts from.
+
+use std::fs::File;
+
+use skiff_fs::image::Image;
+use skiff_fs::integrity::pgp::fingerprint_text;
+use skiff_fs::integrity::{Keys, SignedImage, default_tasks, signed_by, verify};
+
+use crate::cli::Context;
+use crate::commands::verify::rings;
+use crate::definition::Stage;
+use crate::output;
+use crate::text::os_error;
+
+/// Checks the signatures of `image`, of which all of the header's `Fingerprints` must have one;
+/// where none are named, one that does not hold is only remarked upon.
+///
+/// # Errors
+/// Somebody who has to has not signed it.
+pub(super) fn check(stage: &Stage, image: &Image, context: &Context) -> Result<(), String> {
+    let wanted: Vec<String> = stage
+        .value("fingerprints")
+        .unwrap_or_default()
+        .split(',')
+        .map(|print| print.trim().trim_start_matches("0x").to_uppercase())
+        .filter(|print| !print.is_empty())
+        .collect();
+    let is_signed = image.sif().is_some_and(|sif| {
+        let mut objects = sif.descriptors.iter();
+        objects.any(|object| object.data_type == skiff_fs::format::sif::DataType::Signature)
+    });
+    if wanted.is_empty() && !is_signed {
+        return Ok(());
+    }
+    let name = stage.value("from").unwrap_or_default();
+    if wanted.is_empty() {
+        output::info(format_args!("Verifying bootstrap image {name}"));
+        if let Err(reason) = verified(image, context) {
+            output::warning(reason);
+            output::warning("Bootstrap image could not be verified, but build will continue.");
+        }
+        return Ok(());
+    }
+    let list = wanted.join(" ");
+    output::info(format_args!(
+        "Checking bootstrap image verifies with fingerprint(s): [{list}]"
+    ));
+    signed_by_all(image, &wanted, context)
+        .map_err(|reason| format!("while checking fingerprint: {reason}"))
+}
+
+/// In Apptainer's words.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err wants"
+)]
+fn said(error: skiff_fs::integrity::Error) -> String {
+    format!("integrity: {error}")
+}
+
+fn opened(image: &Image) -> Result<SignedImage, String> {
+    let file = File::open(image.path()).map_err(|error| os_error(&error))?;
+    SignedImage::open(file).map_err(said)
+}
+
+fn verified(image: &Image, context: &Context) -> Result<(), String> {
+    let (_, all) = rings(context).map_err(|error| format!("{error:#}"))?;
+    let keys = Keys {
+        pgp: Some(&all),
+        raw: None,
+    };
+    let image = opened(image)?;
+    default_tasks(&image, false, false)
+        .and_then(|tasks| verify(&image, keys, &tasks, &mut |_| {}))
+        .map_err(said)
+}
+
+fn signed_by_all(image: &Image, wanted: &[String], context: &Context) -> Result<(), String> {
+    if image.sif().is_none() {
+        return Err("only a SIF can be signed".to_owned());
+    }
+    let (_, all) = rings(context).map_err(|error| format!("{error:#}"))?;
+    // All of it has to be as it was signed, not the root alone.
+    let signed = opened(image)?;
+    let keys = Keys {
+        pgp: Some(&all),
+        raw: None,
+    };
+    let tasks = default_tasks(&signed, false, false).map_err(said)?;
+    verify(&signed, keys, &tasks, &mut |_| {}).map_err(said)?;
+    let found = signed_by(&signed, &all).map_err(said)?;
+    let valid: Vec<String> = found
+        .valid
+        .iter()
+        .map(|print| fingerprint_text(print).to_uppercase())
+        .collect();
+    match wanted.iter().all(|wanted| valid.contains(wanted)) {
+        true => Ok(()),
+        false => Err("image not signed by required entities".to_owned()),
+    }
+}
