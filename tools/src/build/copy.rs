@@ -175,6 +175,12 @@ pub(super) fn is_there(root: BorrowedFd<'_>, path: &Path) -> bool {
         .is_ok_and(|(parent, name)| rustix::fs::statat(&parent, name, nofollow).is_ok())
 }
 
+/// Whether there is something at `path` once links are followed.
+pub(super) fn leads_somewhere(root: BorrowedFd<'_>, path: &Path) -> bool {
+    let flags = rustix::fs::OFlags::PATH;
+    Target::new(root).open(&clean(path), flags, 0).is_ok()
+}
+
 /// Where the link at `path` leads to, if there is one.
 pub(super) fn link_at(root: BorrowedFd<'_>, path: &Path) -> Option<OsString> {
     let path = clean(path);

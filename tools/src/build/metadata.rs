@@ -42,6 +42,12 @@ pub(super) fn prepare(stage: &Stage, made: &Made, begun: Begun<'_>) -> Result<()
             put(root, path, node)?;
         }
     }
+    // What is bound for %post must be there: a link of the image's may lead to nowhere.
+    for path in ["etc/hosts", "etc/resolv.conf"] {
+        if !copy::leads_somewhere(root, Path::new(path)) {
+            place_file(root, path, b"", 0o644)?;
+        }
+    }
     put_all(root, &apps::files(&stage.apps))
 }
 
