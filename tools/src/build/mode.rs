@@ -9,6 +9,7 @@ use skiff_launcher::idmap::{IdMap, IdRange};
 use skiff_launcher::request::identity::{FakerootWish, IdentityWish};
 
 use crate::cli::build::DefinitionArgs;
+use crate::commands::elf;
 use crate::output;
 
 /// How the build is root.
@@ -22,6 +23,8 @@ pub(super) struct Mode {
     pub(super) alone: bool,
     /// How not to pretend.
     pub(super) wish: FakerootWish,
+    /// What the fakeroot command cannot run without, if it is to be used: its loader.
+    pub(super) loader: Option<String>,
 }
 
 impl Mode {
@@ -68,6 +71,7 @@ pub(super) fn choose(args: &DefinitionArgs, config: &Config) -> anyhow::Result<M
             user_namespace: facts.is_mapped_root,
             alone: facts.is_mapped_root && IdMap::inherited_is_single(),
             wish,
+            loader: None,
         });
     }
     let identity = IdentityWish {
@@ -91,6 +95,7 @@ pub(super) fn choose(args: &DefinitionArgs, config: &Config) -> anyhow::Result<M
         user_namespace: true,
         alone,
         wish,
+        loader: None,
     };
     match found.subordinate {
         Ok(ids) => return Ok(root(ids, false)),
@@ -105,8 +110,11 @@ pub(super) fn choose(args: &DefinitionArgs, config: &Config) -> anyhow::Result<M
     if !found.can_map_root && facts.uid != 0 {
         return Err(refusal());
     }
-    if found.command.is_some() {
+    let mut mode = root(IdMap::single(0, 0), true);
+    if let Some(command) = &found.command {
         output::info("The %post section will be run under the fakeroot command");
+        let daemon = std::fs::read(&command.daemon).unwrap_or_default();
+        mode.loader = elf::parse(&daemon).and_then(|elf| elf.interpreter);
     }
-    Ok(root(IdMap::single(0, 0), true))
+    Ok(mode)
 }

@@ -3,13 +3,16 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use super::copy;
 use super::listen::{Failure, run};
 use super::mode::Mode;
+use super::stage::open_root;
 use crate::cli::build::DefinitionArgs;
 use crate::program::Personality;
 use crate::text::os_error;
@@ -120,6 +123,16 @@ impl Inside<'_> {
         skiff
     }
 
+    /// Whether the fakeroot command cannot run in the container, which has another C library than
+    /// the host, or none: a filter pretends instead.
+    fn lacks_loader(&self) -> bool {
+        let Some(loader) = &self.mode.loader else {
+            return false;
+        };
+        open_root(self.root)
+            .is_ok_and(|root| !copy::leads_somewhere(root.as_fd(), Path::new(loader)))
+    }
+
     fn common(&self, skiff: &mut Command) {
         skiff.args(["--no-mount", "cwd", "--pwd", "/"]);
         for (flag, given) in [
@@ -136,7 +149,10 @@ impl Inside<'_> {
             for (flag, given) in [
                 ("--ignore-subuid", self.mode.wish.ignore_subuid),
                 ("--ignore-userns", self.mode.wish.ignore_userns),
-                ("--ignore-fakeroot-command", self.mode.wish.ignore_command),
+                (
+                    "--ignore-fakeroot-command",
+                    self.mode.wish.ignore_command || self.lacks_loader(),
+                ),
             ] {
                 if given {
                     skiff.arg(flag);
