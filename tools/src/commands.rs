@@ -60,7 +60,10 @@ The container is one of:
 
   *.sif         an image in the Singularity Image Format
   *.sqsh        a squashfs file
-  directory/    a directory with a root file system";
+  directory/    a directory with a root file system
+  https://...   a file on a web server; oras://... a SIF in a registry
+  docker://...  an image of a registry, converted once and kept in the node's
+                cache; likewise docker-archive:, oci:, oci-archive: from files";
 
 const BUILDS: &str = "\
 What is built is a SIF or, with --sandbox, a directory. It is built from one of:

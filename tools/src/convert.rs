@@ -58,6 +58,11 @@ pub fn build(
         ..Manner::new(args.target.mksquashfs_args.as_deref())?
     };
     output::info("Starting build...");
+    if manner.fix_perms && matches!(spec.source, Source::Oci(_)) {
+        output::warning(
+            "The --fix-perms option modifies the filesystem permissions on the resulting container.",
+        );
+    }
     let parts = parts(spec, options, &manner, &watch)?;
     put(parts, target, args.target.sandbox, 0o755, &manner, &watch)?;
     output::info(format_args!("Build complete: {}", target.display()));

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use skiff_cache::disk::Fetch;
@@ -68,6 +69,8 @@ struct Shared {
     state: Mutex<State>,
     /// Something arrived, or room was made.
     changed: Condvar,
+    /// A server gave a part that was asked for: they all come from one.
+    gives_parts: AtomicBool,
     count: Box<dyn Fn(usize, u64) + Send + Sync>,
 }
 
@@ -157,6 +160,7 @@ impl Download {
                 over: false,
             }),
             changed: Condvar::new(),
+            gives_parts: AtomicBool::new(false),
             count,
         });
         let download = Arc::new(Self {
@@ -215,8 +219,12 @@ impl Shared {
                 return;
             };
             self.bring(&**bytes, blob, range.clone());
-            if range.start == 0 && range.end < bytes.size() && !bytes.has_parts() {
-                self.bring_rest(&**bytes, blob);
+            if range.start == 0 && range.end < bytes.size() {
+                if bytes.has_parts() {
+                    self.gives_parts.store(true, Ordering::Relaxed);
+                } else {
+                    self.bring_rest(&**bytes, blob);
+                }
             }
         }
     }
@@ -237,6 +245,7 @@ impl Shared {
             let (blob, start) = state.next;
             // Whether there are parts at all shows with the first piece.
             let is_unsure = start == PIECE
+                && !self.gives_parts.load(Ordering::Relaxed)
                 && state
                     .pieces
                     .iter()
@@ -472,7 +481,7 @@ impl std::fmt::Debug for DownloadReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
 
     struct Fake {
         size: u64,
