@@ -6,7 +6,7 @@
 //! metadata  what is signed: those digests as JSON
 //! pgp       OpenPGP keys, rings of them, clear-signed text
 //! raw_key   RSA, ECDSA and Ed25519 keys in PEM files     dsse  the envelope that they sign
-//! chain     X.509 certificates
+//! certificate  X.509 certificates
 //! sign, verify, legacy
 //! ```
 //!
@@ -20,6 +20,7 @@
     clippy::cast_possible_truncation
 )]
 
+pub mod certificate;
 mod digest;
 mod dsse;
 mod image;
@@ -28,11 +29,15 @@ mod metadata;
 pub mod pgp;
 pub mod raw_key;
 mod sign;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use image::SignedImage;
 pub use sign::{Selection, Signer, sign};
-pub use verify::{Found, Keys, Outcome, SignedBy, Task, default_tasks, signed_by, verify};
+pub use verify::{
+    Keys, Listener, Outcome, SignedBy, SignedWith, Task, default_tasks, signed_with, verify,
+};
 
 use std::io;
 
@@ -111,4 +116,14 @@ pub enum Error {
     /// Signing failed.
     #[error("{0}")]
     Signing(String),
+}
+
+/// What the library that Apptainer uses says of a signer whose key is not there.
+const UNKNOWN_ENTITY: &str = "openpgp: signature made by unknown entity";
+
+impl Error {
+    /// Whether all that is wrong with a signature is that nobody knows whose it is.
+    pub fn is_unknown_signer(&self) -> bool {
+        matches!(self, Self::NotValid { reason, .. } if reason == UNKNOWN_ENTITY)
+    }
 }

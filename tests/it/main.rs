@@ -28,6 +28,7 @@ mod remote;
 mod shared_cache;
 mod sif_edit;
 mod signals;
+mod signing;
 mod slurm;
 mod tidy;
 mod trees;

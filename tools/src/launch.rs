@@ -7,6 +7,7 @@
 
 mod admit;
 pub mod convert;
+mod ecl;
 pub mod image;
 mod instance;
 pub mod request;
@@ -103,6 +104,7 @@ pub(crate) fn prepare(wish: &Launch<'_>, instance: Option<InstanceWish>) -> anyh
     let config = configuration(wish.context)?;
     let facts = HostFacts::probe(&config);
     found.admit(&config, &facts)?;
+    ecl::check(&found, wish.context)?;
     admit::overlays_at_all(&config, &wish.options.writing)?;
     let mut request = request::build(wish, found.request, found.served.as_ref())?;
     request.instance = instance;

@@ -89,8 +89,11 @@ pub fn default_tasks(image: &SignedImage, legacy: bool, all: bool) -> Result<Vec
     Ok(vec![Task::LegacyObject(system.descriptor.id)])
 }
 
+/// Told about a signature; whether a failure of it is to be overlooked.
+pub type Listener<'l> = dyn FnMut(&Outcome<'_>) -> bool + 'l;
+
 /// Verifies all that `tasks` ask for, and tells `report` about every signature; the first failure
-/// ends it.
+/// that it does not overlook ends it.
 ///
 /// # Errors
 /// [`Error`]
@@ -98,7 +101,7 @@ pub fn verify(
     image: &SignedImage,
     keys: Keys<'_>,
     tasks: &[Task],
-    report: &mut dyn FnMut(&Outcome<'_>),
+    report: &mut Listener<'_>,
 ) -> Result<(), Error> {
     let resolved: Vec<Resolved<'_>> = tasks
         .iter()
@@ -190,7 +193,7 @@ fn one(
     task: &Resolved<'_>,
     signature: &Object,
     content: &[u8],
-    report: &mut dyn FnMut(&Outcome<'_>),
+    report: &mut Listener<'_>,
 ) -> Result<(), Error> {
     let id = signature.descriptor.id;
     let kind = Kind::of(content).ok_or(Error::Format)?;
@@ -245,7 +248,7 @@ fn one(
                 })
         }
     };
-    report(&Outcome {
+    let overlooked = report(&Outcome {
         by,
         issuer,
         verified: verified.iter().map(|object| &object.descriptor).collect(),
@@ -255,7 +258,7 @@ fn one(
         },
         error: result.as_ref().err(),
     });
-    result
+    if overlooked { Ok(()) } else { result }
 }
 
 /// What a signature is made with.
@@ -285,45 +288,49 @@ fn named(signature: &Object) -> Option<Fingerprint> {
     }
 }
 
-/// Who has signed the group of the root partition, as its signatures say.
+/// Who has signed an image.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Found {
-    /// All that are named.
-    pub named: Vec<Fingerprint>,
-    /// Those of `named` whose signature holds.
-    pub valid: Vec<Fingerprint>,
-    /// Why a signature does not hold: the first that does not.
-    pub failure: Option<String>,
+pub struct SignedWith {
+    /// Those whose signature covers all that was looked at.
+    pub all: Vec<Fingerprint>,
+    /// Those whose signature covers any of it.
+    pub any: Vec<Fingerprint>,
 }
 
-/// Looks who has signed the group of the root partition, with `keys` to verify it.
+/// Finds who of the owners of `keys` has signed the image: all its groups, or by `legacy` signatures
+/// its root partition. Signatures by others do not matter; those by them must hold.
 ///
 /// # Errors
-/// When the image cannot be read or has no root partition.
-pub fn signed_by(image: &SignedImage, keys: &[PublicKey]) -> Result<Found, Error> {
-    let primary = image.sif().primary().ok_or(Error::ObjectNotFound)?;
-    let group = primary.group.ok_or(Error::NoGroup)?;
-    let task = resolve(image, Task::Group(group))?;
+/// [`Error`]
+pub fn signed_with(
+    image: &SignedImage,
+    keys: &[PublicKey],
+    legacy: bool,
+) -> Result<SignedWith, Error> {
     let keys = Keys {
         pgp: Some(keys),
         raw: None,
     };
-    let mut found = Found::default();
-    for (signature, content) in image.signatures(task.link)? {
-        if legacy::is_legacy(&content) {
-            continue;
-        }
-        let Some(print) = named(signature) else {
-            continue;
-        };
-        found.named.push(print);
-        match one(image, keys, &task, signature, &content, &mut |_| {}) {
-            Ok(()) => found.valid.push(print),
-            Err(Error::Io(error)) => return Err(Error::Io(error)),
-            Err(error) => {
-                found.failure.get_or_insert(error.to_string());
+    let mut found: Option<SignedWith> = None;
+    for task in default_tasks(image, legacy, false)? {
+        let mut signers = Vec::new();
+        verify(image, keys, &[task], &mut |outcome| {
+            if let (SignedBy::Pgp(key), None) = (&outcome.by, outcome.error) {
+                signers.push(key.fingerprint());
             }
-        }
+            outcome.error.is_some_and(Error::is_unknown_signer)
+        })?;
+        found = Some(match found {
+            None => SignedWith {
+                all: signers.clone(),
+                any: signers,
+            },
+            Some(mut found) => {
+                found.all.retain(|print| signers.contains(print));
+                found.any.extend(signers);
+                found
+            }
+        });
     }
-    Ok(found)
+    Ok(found.unwrap_or_default())
 }

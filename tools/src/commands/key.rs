@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::Args;
-use skiff_fs::integrity::pgp::{KeysFolder, Ring};
+use skiff_fs::integrity::pgp::{Fingerprint, KeysFolder, Ring, parse_fingerprint};
+use skiff_fs::integrity::{SignedImage, signed_with};
 use skiff_launcher::config;
 
 use super::EMPTY;
@@ -156,6 +157,40 @@ pub(super) fn folder(keysdir: Option<&OsStr>, context: &Context) -> anyhow::Resu
     })
 }
 
+/// Requires that the SIF at `path` is signed by the owners of all keys with these fingerprints,
+/// which are in the user's keyring or the machine's.
+///
+/// # Errors
+/// When it is not, or a signature of theirs does not hold.
+pub fn require_signers(
+    path: &Path,
+    fingerprints: &[&str],
+    context: &Context,
+) -> anyhow::Result<()> {
+    let required: Vec<Fingerprint> = fingerprints
+        .iter()
+        .map(|text| {
+            parse_fingerprint(text).ok_or_else(|| anyhow!("{text:?} is no fingerprint of a key"))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let mut keys = Vec::new();
+    for ring in [folder(None, context)?.public(), global_ring(context)] {
+        keys.extend(
+            ring.public_keys()
+                .map_err(|error| ring_error(&ring, &error))?,
+        );
+    }
+    let file = std::fs::File::open(path)
+        .map_err(|error| anyhow!("open {}: {}", path.display(), os_error(&error)))?;
+    let signers = SignedImage::open(file)
+        .and_then(|image| signed_with(&image, &keys, false))
+        .map_err(|error| super::sign::reason(&error, path))?;
+    if required.iter().all(|print| signers.all.contains(print)) {
+        return Ok(());
+    }
+    Err(anyhow!("image not signed by required entities"))
+}
+
 /// Makes the user's keyrings, and theirs alone.
 pub(super) fn prepared(rings: &KeysFolder) -> anyhow::Result<()> {
     let remarks = rings.prepare().map_err(|error| {
@@ -167,7 +202,7 @@ pub(super) fn prepared(rings: &KeysFolder) -> anyhow::Result<()> {
 }
 
 /// The ring that all users of the machine read, beside the configuration.
-pub(super) fn global_ring(context: &Context) -> Ring {
+pub(crate) fn global_ring(context: &Context) -> Ring {
     let beside = |file: &Path| file.parent().map(|folder| folder.join(GLOBAL));
     let given = context.config.as_deref().and_then(beside);
     let path = given.unwrap_or_else(|| {

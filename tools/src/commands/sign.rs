@@ -109,7 +109,7 @@ fn apply(path: &Path, signer: Signer<'_>, selection: &Selection) -> anyhow::Resu
 }
 
 /// A failure in Apptainer's words: those about integrity say so.
-pub(super) fn reason(error: &Error, path: &Path) -> anyhow::Error {
+pub(crate) fn reason(error: &Error, path: &Path) -> anyhow::Error {
     use skiff_fs::format::sif::SifError;
     match error {
         Error::Sif(SifError::NotSif) => anyhow!("invalid SIF magic"),

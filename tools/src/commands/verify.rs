@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 use skiff_fs::format::sif::{Descriptor, Link};
+use skiff_fs::integrity::certificate::Certificate;
 use skiff_fs::integrity::pgp::{Fingerprint, PublicKey, fingerprint_text};
 use skiff_fs::integrity::{
     Error, Keys, Outcome, SignedBy, SignedImage, Task, default_tasks, raw_key, verify,
@@ -21,6 +22,7 @@ use crate::text::os_error;
 
 /// What stands before a line about the signer.
 const LOCAL: &str = "[LOCAL]";
+const GLOBAL: &str = "[GLOBAL]";
 const REMOTE: &str = "[REMOTE]";
 
 /// `verify IMAGE`
@@ -52,7 +54,13 @@ pub fn run(args: &VerifyArgs, context: &Context) -> anyhow::Result<ExitStatus> {
             "Verifying image with key material from certificate '{}'",
             file.display()
         ));
-        bail!("certificates are not supported yet by this version of skiff: use --key");
+        let key = certified(args, &file)?;
+        let keys = [key];
+        let keys = Keys {
+            pgp: None,
+            raw: Some(&keys),
+        };
+        check(args, path, keys, &mut report)
     } else if let Some(file) = given(&args.key) {
         output::info(format_args!(
             "Verifying image with key material from '{}'",
@@ -69,11 +77,12 @@ pub fn run(args: &VerifyArgs, context: &Context) -> anyhow::Result<ExitStatus> {
         check(args, path, keys, &mut report)
     } else {
         output::info("Verifying image with PGP key material");
-        let (own, all) = rings(context).map_err(failed)?;
-        report.own = own;
+        let found = rings(context).map_err(failed)?;
+        report.own = found.own;
+        report.global = found.global;
         report.asks_servers = !args.local;
         let keys = Keys {
-            pgp: Some(&all),
+            pgp: Some(&found.all),
             raw: None,
         };
         check(args, path, keys, &mut report)
@@ -95,18 +104,57 @@ fn failed(error: anyhow::Error) -> anyhow::Error {
     error.context("Failed to verify container")
 }
 
-/// The fingerprints of the user's own public keys, and all keys that count: those and the machine's.
-pub(crate) fn rings(context: &Context) -> anyhow::Result<(Vec<Fingerprint>, Vec<PublicKey>)> {
+/// The key that a certificate vouches for.
+fn certified(args: &VerifyArgs, file: &Path) -> anyhow::Result<raw_key::PublicKey> {
+    let leaf = pem(file)
+        .and_then(|text| Ok(Certificate::from_pem(&text)?))
+        .context("Failed to load certificate")?;
+    let pool = |path: &Option<std::path::PathBuf>, kind: &str| {
+        let Some(path) = path.as_deref().filter(|path| !path.as_os_str().is_empty()) else {
+            return Ok(None);
+        };
+        pem(path)
+            .and_then(|text| Ok(Certificate::pool_from_pem(&text)?))
+            .map(Some)
+            .with_context(|| format!("Failed to load {kind} certificates"))
+    };
+    let between = pool(&args.certificate_intermediates, "intermediate")?.unwrap_or_default();
+    let roots = pool(&args.certificate_roots, "root")?.unwrap_or_else(Certificate::system_pool);
+    let key = leaf
+        .key(&between, &roots)
+        .map_err(|error| failed(error.into()))?;
+    if args.ocsp_verify {
+        output::warning(
+            "OCSP verification has failed. Err: OCSP is not supported by this version of skiff: \
+             leave out --ocsp-verify if the certificate need not be looked up",
+        );
+        return Err(failed(anyhow!("OCSP verification has failed")));
+    }
+    Ok(key)
+}
+
+/// Keys that count, and where they are from.
+struct Rings {
+    own: Vec<Fingerprint>,
+    global: Vec<Fingerprint>,
+    all: Vec<PublicKey>,
+}
+
+/// The user's own public keys and the machine's.
+fn rings(context: &Context) -> anyhow::Result<Rings> {
     let rings = folder(None, context)?;
     prepared(&rings)?;
     let read = |ring: skiff_fs::integrity::pgp::Ring| {
         ring.public_keys()
             .map_err(|error| anyhow!("open {}: {}", ring.path().display(), os_error(&error)))
     };
-    let mut keys = read(rings.public())?;
-    let own = keys.iter().map(PublicKey::fingerprint).collect();
-    keys.extend(read(global_ring(context))?);
-    Ok((own, keys))
+    let prints = |keys: &[PublicKey]| keys.iter().map(PublicKey::fingerprint).collect();
+    let mut all = read(rings.public())?;
+    let own = prints(&all);
+    let shared = read(global_ring(context))?;
+    let global = prints(&shared);
+    all.extend(shared);
+    Ok(Rings { own, global, all })
 }
 
 fn check(
@@ -151,6 +199,7 @@ fn check(
         if let Err(error) = report.take(outcome) {
             stuck = Some(error);
         }
+        false
     });
     if let Some(error) = stuck {
         return Err(error);
@@ -163,6 +212,8 @@ struct Report {
     as_json: bool,
     /// The user's own keys, which are called local.
     own: Vec<Fingerprint>,
+    /// The machine's.
+    global: Vec<Fingerprint>,
     /// Apptainer would ask a server for keys that are missing.
     asks_servers: bool,
     signatures: usize,
@@ -198,6 +249,7 @@ impl Report {
         Self {
             as_json,
             own: Vec::new(),
+            global: Vec::new(),
             asks_servers: false,
             signatures: 0,
             signers: Vec::new(),
@@ -209,9 +261,7 @@ impl Report {
         if let (SignedBy::Unknown, Some(issuer), true) =
             (&outcome.by, &outcome.issuer, self.asks_servers)
         {
-            if matches!(outcome.error, Some(Error::NotValid { reason, .. })
-                if reason.ends_with("unknown entity"))
-            {
+            if outcome.error.is_some_and(Error::is_unknown_signer) {
                 output::warning(format_args!(
                     "failed to get key material: key 0x{issuer} is in no keyring, and key servers \
                      are not supported by this version of skiff: add it with \"key import\""
@@ -224,7 +274,7 @@ impl Report {
         }
         let mut text = String::new();
         if let SignedBy::Pgp(key) = outcome.by {
-            let place = if self.is_own(key) { LOCAL } else { REMOTE };
+            let place = self.place(key);
             text.push_str(&format!(
                 "{place:<18} Signing entity: {}\n{place:<18} Fingerprint: {}\n",
                 key.user().whole,
@@ -243,8 +293,16 @@ impl Report {
         Ok(())
     }
 
-    fn is_own(&self, key: &PublicKey) -> bool {
-        self.own.contains(&key.fingerprint())
+    /// Where a key is from.
+    fn place(&self, key: &PublicKey) -> &'static str {
+        let print = key.fingerprint();
+        if self.global.contains(&print) {
+            GLOBAL
+        } else if self.own.contains(&print) {
+            LOCAL
+        } else {
+            REMOTE
+        }
     }
 
     /// Keeps what is to be printed as JSON: every object that was looked at.
@@ -253,7 +311,7 @@ impl Report {
             SignedBy::Pgp(key) => (
                 key.user().whole,
                 fingerprint_text(&key.fingerprint()).to_ascii_lowercase(),
-                self.is_own(key),
+                self.place(key) != REMOTE,
                 true,
             ),
             SignedBy::Raw | SignedBy::Unknown => {

@@ -55,7 +55,7 @@ impl ClearSigned {
         keys: impl Iterator<Item = &'a PublicKey> + Clone,
     ) -> Result<&'a PublicKey, String> {
         let text = self.text();
-        let mut verdict = Err("openpgp: signature made by unknown entity".to_owned());
+        let mut verdict = Err(super::super::UNKNOWN_ENTITY.to_owned());
         for signature in self.message.signatures() {
             let strong = matches!(
                 signature.hash_alg(),

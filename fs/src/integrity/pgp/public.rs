@@ -216,7 +216,9 @@ pub(super) fn bits(params: &PublicParams) -> usize {
     match params {
         PublicParams::RSA(rsa) => rsa.key.size().saturating_mul(8),
         PublicParams::ECDSA(ecdsa) => usize::from(ecdsa.curve().nbits()),
-        PublicParams::EdDSALegacy(_) | PublicParams::Ed25519(_) => 256,
+        // With the byte before the point, which starts with 0x40.
+        PublicParams::EdDSALegacy(_) => 263,
+        PublicParams::Ed25519(_) => 256,
         PublicParams::Ed448(_) => 456,
         _ => 0,
     }

@@ -239,6 +239,14 @@ impl Ring {
             .open(&self.path)
     }
 
+    /// Whether there is a key with that fingerprint.
+    ///
+    /// # Errors
+    /// As [`Ring::bytes`].
+    pub fn contains(&self, fingerprint: Fingerprint) -> io::Result<bool> {
+        Ok(find(&self.bytes()?, fingerprint).is_some())
+    }
+
     /// Adds a key; false when it is there already.
     ///
     /// # Errors

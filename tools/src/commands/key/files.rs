@@ -52,6 +52,7 @@ fn taken(args: &ImportArgs, context: &Context) -> anyhow::Result<()> {
                     bail!("secret keys do not belong into the global keyring");
                 }
                 let secret = secret_ring(&args.ring, context)?;
+                absent(&secret, key.fingerprint())?;
                 let kept = relocked(&key, args.new_password)?;
                 added(&secret, "private", kept.fingerprint(), kept.bytes())?;
                 let half = key.public()?;
@@ -87,7 +88,7 @@ fn relocked(key: &SecretKey, anew: bool) -> anyhow::Result<SecretKey> {
         let mut passphrase = String::new();
         let mut open = key.clone();
         if key.is_locked() {
-            passphrase = prompt::hidden("Enter your old password : ")?;
+            passphrase = prompt::hidden("Enter your key password : ")?;
             open = key.unlocked(&passphrase)?;
         }
         if anew {
@@ -103,15 +104,33 @@ fn relocked(key: &SecretKey, anew: bool) -> anyhow::Result<SecretKey> {
     inner().map_err(|error: anyhow::Error| settled(&error))
 }
 
+/// A failure if the ring has the key already.
+fn absent(ring: &Ring, print: Fingerprint) -> anyhow::Result<()> {
+    let there = ring
+        .contains(print)
+        .map_err(|error| settled(&ring_error(ring, &error)))?;
+    if there {
+        return Err(present(print));
+    }
+    Ok(())
+}
+
+fn present(print: Fingerprint) -> anyhow::Error {
+    let print = fingerprint_text(&print);
+    Settled(format!(
+        "the key with fingerprint {print} already belongs to the keyring"
+    ))
+    .into()
+}
+
 fn added(ring: &Ring, what: &str, print: Fingerprint, bytes: &[u8]) -> anyhow::Result<()> {
     let fresh = ring
         .add(print, bytes)
         .map_err(|error| settled(&ring_error(ring, &error)))?;
-    let print = fingerprint_text(&print);
     if !fresh {
-        let text = format!("the key with fingerprint {print} already belongs to the keyring");
-        return Err(Settled(text).into());
+        return Err(present(print));
     }
+    let print = fingerprint_text(&print);
     output::stdout(format!(
         "Key with fingerprint {print} successfully added to the {what} keyring\n"
     ))?;
