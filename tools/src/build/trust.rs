@@ -4,10 +4,10 @@ use std::fs::File;
 
 use skiff_fs::image::Image;
 use skiff_fs::integrity::pgp::fingerprint_text;
-use skiff_fs::integrity::{Keys, SignedImage, default_tasks, signed_by, verify};
+use skiff_fs::integrity::{Keys, SignedImage, default_tasks, signed_with, verify};
 
 use crate::cli::Context;
-use crate::commands::verify::rings;
+use crate::commands::key::trusted_keys;
 use crate::definition::Stage;
 use crate::output;
 use crate::text::os_error;
@@ -64,14 +64,14 @@ fn opened(image: &Image) -> Result<SignedImage, String> {
 }
 
 fn verified(image: &Image, context: &Context) -> Result<(), String> {
-    let (_, all) = rings(context).map_err(|error| format!("{error:#}"))?;
+    let all = trusted_keys(context).map_err(|error| format!("{error:#}"))?;
     let keys = Keys {
         pgp: Some(&all),
         raw: None,
     };
     let image = opened(image)?;
     default_tasks(&image, false, false)
-        .and_then(|tasks| verify(&image, keys, &tasks, &mut |_| {}))
+        .and_then(|tasks| verify(&image, keys, &tasks, &mut |_| false))
         .map_err(said)
 }
 
@@ -79,20 +79,14 @@ fn signed_by_all(image: &Image, wanted: &[String], context: &Context) -> Result<
     if image.sif().is_none() {
         return Err("only a SIF can be signed".to_owned());
     }
-    let (_, all) = rings(context).map_err(|error| format!("{error:#}"))?;
+    let all = trusted_keys(context).map_err(|error| format!("{error:#}"))?;
     // All of it has to be as it was signed, not the root alone.
     let signed = opened(image)?;
-    let keys = Keys {
-        pgp: Some(&all),
-        raw: None,
-    };
-    let tasks = default_tasks(&signed, false, false).map_err(said)?;
-    verify(&signed, keys, &tasks, &mut |_| {}).map_err(said)?;
-    let found = signed_by(&signed, &all).map_err(said)?;
+    let found = signed_with(&signed, &all, false).map_err(said)?;
     let valid: Vec<String> = found
-        .valid
+        .all
         .iter()
-        .map(|print| fingerprint_text(print).to_uppercase())
+        .map(|print| fingerprint_text(print))
         .collect();
     match wanted.iter().all(|wanted| valid.contains(wanted)) {
         true => Ok(()),
