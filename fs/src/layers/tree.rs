@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::entry::{Entry, EntryKind, Layer, LayerError, Visit};
 use super::tar::{PathError, clean, shown};
 use crate::pack::{Metadata, Xattr};
-use crate::tree::{FileKind, NodeRef, Segment, Tree, TreeError};
+use crate::tree::{FileKind, NodeRef, PackedContent, Segment, Tree, TreeError};
 
 /// Read from a file at a time; whole blocks of any format.
 const STEP: usize = 1 << 20;
@@ -147,7 +147,10 @@ impl Walk<'_> {
                     .packed(node)
                     .map_err(|error| self.failed(&path, &error))?;
                 match packed {
-                    Some(packed) => EntryKind::Packed(packed),
+                    Some(packed) => EntryKind::Packed(PackedContent {
+                        shared: attr.nlink > 1,
+                        ..packed
+                    }),
                     None => EntryKind::File { size: attr.size },
                 }
             }

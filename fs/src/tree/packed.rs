@@ -31,6 +31,8 @@ pub struct PackedContent {
     pub start: u64,
     /// All of them.
     pub blocks: Vec<PackedBlock>,
+    /// Whether the file may have other names in the same image.
+    pub shared: bool,
 }
 
 /// The same blocks of the same source.

@@ -230,6 +230,7 @@ impl Data {
             size: file.size,
             start: file.start,
             blocks,
+            shared: true,
         }))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::options::MergeOptions;
-use super::records::{Record, Records, Said, wrong};
+use super::records::{HIDDEN, Record, Records, Said, wrong};
 use super::resolve::{Place, resolve};
 use crate::layers::entry::LayerError;
 use crate::pack::{Content, Inode, InodeId, InodeTree, Metadata};
@@ -50,17 +50,27 @@ impl<'a> Applied<'a> {
     }
 
     /// The tree, and how many of its directories are closed to their owner.
-    pub(super) fn finish(self) -> (InodeTree, u64) {
+    pub(super) fn finish(self) -> Result<(InodeTree, u64), LayerError> {
         let mut closed = 0;
         let mut rest = vec![InodeId::ROOT];
         while let Some(id) = rest.pop() {
-            if let Some(names) = self.tree.names(id) {
-                closed += u64::from(self.tree.get(id).metadata.permissions & 0o700 != 0o700);
-                let is_directory = |id: &InodeId| self.tree.names(*id).is_some();
-                rest.extend(names.values().copied().filter(is_directory));
+            let Some(names) = self.tree.names(id) else {
+                continue;
+            };
+            closed += u64::from(self.tree.get(id).metadata.permissions & 0o700 != 0o700);
+            for (name, &id) in names {
+                match self.tree.get(id).content {
+                    Content::Directory(_) => rest.push(id),
+                    // Rather no image than one with a wrong file.
+                    Content::File(HIDDEN, _) => {
+                        let reason = "its content was taken for hidden, which is a fault of skiff";
+                        return Err(wrong("the image", name, reason));
+                    }
+                    _ => {}
+                }
             }
         }
-        (self.tree, closed)
+        Ok((self.tree, closed))
     }
 
     /// Applies all entries of a layer.

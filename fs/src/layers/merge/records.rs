@@ -4,6 +4,9 @@ use crate::layers::entry::LayerError;
 use crate::layers::tar::shown;
 use crate::pack::{FileData, Metadata};
 
+/// What stands for content that nobody sees.
+pub(super) const HIDDEN: FileData = FileData(u64::MAX);
+
 /// What is said about a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Said {
@@ -64,6 +67,13 @@ impl Records {
             said,
             metadata,
         });
+    }
+
+    /// The content of a record that was hidden has been given to the sink after all.
+    pub(super) fn found(&mut self, number: usize, data: FileData, size: u64) {
+        if let Some(record) = self.records.get_mut(number) {
+            record.said = Said::File(data, size);
+        }
     }
 
     pub(super) fn into_parts(self) -> (String, Vec<Record>) {

@@ -292,3 +292,91 @@ fn options_shape_metadata() {
     assert_eq!(inodes[0].metadata.permissions, 0o4600);
     assert_eq!(inodes[1].metadata.permissions, 0o4700);
 }
+
+/// Contents that the sink was given.
+#[track_caller]
+fn gives(layers: &[&str], tree: &str, contents: &[&str]) {
+    let (merged, sink) = merged(layers, &MergeOptions::default()).unwrap();
+    assert_eq!(listing(&merged.tree, &sink), tree, "{layers:?}");
+    let given: Vec<_> = sink
+        .0
+        .iter()
+        .map(|bytes| String::from_utf8_lossy(bytes))
+        .collect();
+    assert_eq!(given, contents, "{layers:?}");
+}
+
+#[test]
+fn hidden_content_is_left_out() {
+    gives(&["a=1 b=2", "a=3"], "a=3 b=2", &["3", "2"]);
+    gives(&["d/ d/a=1 d/b=2 c=3", "-d"], "c=3", &["3"]);
+    gives(&["d/a=1 c=3", "-d"], "c=3", &["3"]);
+    gives(&["d/ d/a=1", "d/ !d d/b=2"], "d/ d/b=2", &["2"]);
+    gives(&["d/ d/a=1", "! d/ d/b=2"], "d/ d/b=2", &["2"]);
+    gives(&["d/ d/a=1", "x=1", "d>x"], "d>x x=1", &["1"]);
+    gives(&["d/ d/a=1", "d/ d/a=2", "-d/a"], "d/", &[]);
+}
+
+#[test]
+fn hidden_content_is_kept_where_a_link_leads_elsewhere() {
+    // The middle layer does not have the directory itself: a link below leads it away.
+    gives(
+        &["e/ d>e", "d/a=1", "d/ d/a=2"],
+        "d/ d/a=2 e/ e/a=1",
+        &["2", "1"],
+    );
+    // Within one layer.
+    gives(
+        &["e/ d>e d/a=1 e/b=3", "d/ d/a=2"],
+        "d/ d/a=2 e/ e/a=1 e/b=3",
+        &["2", "1", "3"],
+    );
+    gives(
+        &["d/ d/s/ x>d x/s>../e e/ d/s/a=1", "-d"],
+        "e/ e/a=1 x>d",
+        &["1"],
+    );
+}
+
+#[test]
+fn hidden_content_is_kept_for_hard_links() {
+    gives(&["a=1 b=>a", "a=2"], "a=2 b=1", &["2", "1"]);
+    gives(&["a=1 b=>a c=>b", "-a -b"], "c=1", &["1"]);
+    gives(&["a=1 b=>a", "-a -b"], "", &[]);
+    gives(&["a=1", "b=>a -a"], "b=1", &["1"]);
+    gives(&["a=1 b=>a", "c=>b -a -b"], "c=1", &["1"]);
+    gives(&["a=1", "b=>a", "c=>b -a -b"], "c=1", &["1"]);
+    gives(&["s>d d/ d/a=1 b=>s/a", "-d/a"], "b=1 d/ s>d", &["1"]);
+}
+
+#[test]
+fn much_hidden_content_is_kept_as_well() {
+    let mut lower = MemoryLayer::new("lower");
+    let metadata = Metadata::default;
+    // More than is kept in memory, and pieces that are worth compressing.
+    for number in 0..20_u32 {
+        let content: Vec<u8> = (0..5 << 20_u32)
+            .map(|place: u32| (place.wrapping_mul(place ^ number) >> 7) as u8)
+            .collect();
+        lower.file(&format!("{number}"), content, metadata());
+        let target = format!("{number}").into_bytes();
+        let link = format!("link{number}");
+        if number % 7 == 6 {
+            lower.add(&link, EntryKind::HardLink { target }, metadata());
+        }
+    }
+    let mut upper = MemoryLayer::new("upper");
+    for number in 0..20 {
+        upper.add(&format!("{number}"), EntryKind::Whiteout, metadata());
+    }
+    let mut sink = Kept::default();
+    let layers: Vec<Box<dyn Layer>> = vec![Box::new(upper), Box::new(lower)];
+    let merged = merge(layers, &mut sink, &MergeOptions::default(), &mut |_| {}).unwrap();
+    assert_eq!(sink.0.len(), 2);
+    for (content, number) in sink.0.iter().zip([6_u32, 13]) {
+        let expected =
+            (0..5 << 20_u32).map(|place: u32| (place.wrapping_mul(place ^ number) >> 7) as u8);
+        assert!(content.iter().copied().eq(expected));
+    }
+    assert_eq!(merged.tree.names(InodeId::ROOT).unwrap().len(), 2);
+}
