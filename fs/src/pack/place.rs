@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -51,11 +51,14 @@ impl Target {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode & 0o7777);
         match rustix::fs::open(directory_of(path), flags | OFlags::TMPFILE, mode) {
-            Ok(file) => Ok(Self {
-                path: path.to_owned(),
-                file: file.into(),
-                temporary: None,
-            }),
+            Ok(file) => {
+                mask(&file, mode)?;
+                Ok(Self {
+                    path: path.to_owned(),
+                    file: file.into(),
+                    temporary: None,
+                })
+            }
             // Kernels and file systems without O_TMPFILE say one of these.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {
                 Self::named(path, mode)
@@ -152,6 +155,23 @@ impl Drop for Target {
             fs::remove_file(temporary).unwrap_or_default();
         }
     }
+}
+
+/// Takes the umask's bits from a file without a name: Linux before 6.0 forgets that on file systems
+/// without access control lists.
+fn mask(file: &OwnedFd, mode: Mode) -> io::Result<()> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let umask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Umask:"))
+        .and_then(|umask| u32::from_str_radix(umask.trim(), 8).ok())
+        .unwrap_or(0);
+    let has = Mode::from_raw_mode(rustix::fs::fstat(file)?.st_mode);
+    let forbidden = has & mode & Mode::from_raw_mode(umask);
+    if !forbidden.is_empty() {
+        rustix::fs::fchmod(file, has & !Mode::from_raw_mode(umask))?;
+    }
+    Ok(())
 }
 
 /// Locks a file that nobody else knows; file systems without locks are left without.

@@ -118,7 +118,7 @@ impl SquashfsWriter {
             let mut block = self.pipeline.buffer();
             let len =
                 usize::try_from(size).map_or(self.block_size, |size| size.min(self.block_size));
-            read_block(content, &mut block, len)?;
+            append(content, &mut block, len)?;
             size -= len as u64;
             if self.options.sparse && is_zero(&block) {
                 self.pipeline.give_back(block);
@@ -292,12 +292,9 @@ impl Sink for SquashfsWriter {
     }
 }
 
-/// Fills `block`, which is empty, with `len` bytes.
-fn read_block(content: &mut dyn Read, block: &mut Vec<u8>, len: usize) -> Result<(), SinkError> {
-    append(content, block, len)
-}
-
+/// Adds `len` bytes of `content` to `to`.
 fn append(content: &mut dyn Read, to: &mut Vec<u8>, len: usize) -> Result<(), SinkError> {
+    to.reserve(len);
     let got = content
         .take(len as u64)
         .read_to_end(to)

@@ -4,14 +4,14 @@ use super::data::DataSet;
 use super::sys;
 use super::tree::{Entry, PackTree};
 use anyhow::{Context, Result};
-use backhand::compression::Compressor;
-use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
 use indicatif::{ProgressBar, ProgressStyle};
-use skiff_fs::format::sif::{
-    Arch, DataType, Extra, FsType, NewObject, PartitionType, Writer, WriterOptions,
-};
+use skiff_fs::format::sif::{Arch, FsType, ImageParts, WriterOptions, image as sif};
+use skiff_fs::format::squashfs::write::{SquashfsWriter, WriteOptions};
+use skiff_fs::pack::{Content, Inode, InodeId, InodeTree, Metadata, Sink};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, BufWriter, Cursor, Read, Write};
+use std::io::{self, Cursor, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,38 +31,22 @@ pub(super) fn pack_sif(tree: &PackTree, image: &Path) -> Result<()> {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    let mut uuid = [0; 16];
-    rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty())?;
     let time = i64::try_from(now).unwrap_or(i64::MAX);
-    let mut writer = Writer::new(
-        file,
-        WriterOptions {
-            uuid,
-            time,
-            launch_script: true,
-        },
-    );
-    let root = NewObject {
-        data_type: DataType::Partition,
-        name: "rootfs",
-        extra: Extra::Partition {
-            fs: FsType::Squashfs,
-            kind: PartitionType::PrimarySystem,
-            arch: Arch::host(),
-        },
+    let parts = ImageParts {
+        definition: None,
+        json: &BTreeMap::new(),
+        arch: Arch::host(),
+        fs: FsType::Squashfs,
+        options: WriterOptions::made_at(time)?,
     };
-    writer
-        .add_with(root, |file, offset| {
-            pack(tree, file, offset, now).map_err(io::Error::other)?;
-            Ok::<_, io::Error>(file.metadata()?.len().saturating_sub(offset))
-        })
-        .context("packing")?;
-    writer.finish().context("finishing the image")?;
+    sif::write(file, &parts, |file, offset| {
+        pack(tree, file, offset, time).context("packing")
+    })?;
     Ok(())
 }
 
-/// Writes the squashfs file system of `tree` into `out` from byte `offset` to its end.
-fn pack(tree: &PackTree, out: &mut File, offset: u64, now: u64) -> Result<()> {
+/// Writes the squashfs file system of `tree` into `out` from byte `offset` on; how long it is.
+fn pack(tree: &PackTree, out: File, offset: u64, now: i64) -> Result<u64> {
     let bar = ProgressBar::new(tree.total_len());
     let template = "{bar:40} {bytes:>11} of {total_bytes}  {binary_bytes_per_sec}";
     bar.set_style(ProgressStyle::with_template(template).context("progress template")?);
@@ -71,48 +55,68 @@ fn pack(tree: &PackTree, out: &mut File, offset: u64, now: u64) -> Result<()> {
     outcome
 }
 
-fn write(tree: &PackTree, out: &mut File, offset: u64, now: u64, bar: &ProgressBar) -> Result<()> {
-    let now = u32::try_from(now).unwrap_or(u32::MAX);
-    let mut writer = FilesystemWriter::default();
-    writer.set_time(now);
-    writer.set_compressor(FilesystemCompressor::new(Compressor::Zstd, None)?);
-    writer.set_only_root_id();
-    writer.set_root_mode(0o755);
-    let made = |content| Metered::new(Content::Made(content), bar);
-    let header = |permissions, mtime| NodeHeader::new(permissions, 0, 0, mtime);
+fn write(tree: &PackTree, out: File, offset: u64, now: i64, bar: &ProgressBar) -> Result<u64> {
+    let options = WriteOptions {
+        time: now,
+        ..WriteOptions::default()
+    };
+    let mut sink = Box::new(SquashfsWriter::new(out, offset, options)?);
+    let metadata = |permissions, mtime| Metadata {
+        permissions,
+        mtime,
+        ..Metadata::default()
+    };
+    let mut inodes = InodeTree::new(metadata(0o755, now));
+    let mut known = HashMap::from([(PathBuf::new(), InodeId::ROOT)]);
     for (path, entry) in tree.iter() {
-        match entry {
-            Entry::Directory => writer.push_dir(path, header(0o755, now)),
-            Entry::Link(target) => writer.push_symlink(target, path, header(0o777, now)),
+        let adding = || format!("adding {}", path.display());
+        let mut file = |content| {
+            let mut content = Metered { content, bar };
+            let data = sink.file(entry.len(), &mut content)?;
+            Ok::<_, anyhow::Error>(Content::File(data, entry.len()))
+        };
+        let (metadata, content) = match entry {
+            Entry::Directory => (metadata(0o755, now), Content::Directory(BTreeMap::new())),
+            Entry::Link(target) => {
+                let target = target.as_os_str().as_bytes();
+                (metadata(0o777, now), Content::Symlink(target.into()))
+            }
             Entry::HostFile {
                 source,
                 mode,
                 mtime,
                 ..
             } => {
-                let content = Metered::new(Content::Later(source.clone()), bar);
-                writer.push_file(content, path, header(*mode, *mtime))
+                let content = file(Origin::Later(source.clone())).with_context(adding)?;
+                (metadata(u32::from(*mode), i64::from(*mtime)), content)
             }
             Entry::Text { bytes, mode } => {
-                let content = made(Box::new(Cursor::new(bytes.as_slice())));
-                writer.push_file(content, path, header(*mode, now))
+                let made = Origin::Made(Box::new(Cursor::new(bytes.as_slice())));
+                let content = file(made).with_context(adding)?;
+                (metadata(u32::from(*mode), now), content)
             }
             Entry::Generated { seed, len } => {
-                let content = made(Box::new(DataSet::new(*seed, *len)));
-                writer.push_file(content, path, header(0o644, now))
+                let made = Origin::Made(Box::new(DataSet::new(*seed, *len)));
+                (metadata(0o644, now), file(made).with_context(adding)?)
             }
-        }
-        .with_context(|| format!("adding {}", path.display()))?;
+        };
+        let id = inodes
+            .add(Inode { metadata, content })
+            .with_context(adding)?;
+        let names = path
+            .parent()
+            .and_then(|parent| inodes.names_mut(*known.get(parent)?));
+        let name = path.file_name().with_context(adding)?;
+        names
+            .with_context(adding)?
+            .insert(name.as_bytes().into(), id);
+        known.insert(path.to_owned(), id);
     }
-    let mut buffered = BufWriter::with_capacity(1 << 20, out);
-    writer
-        .write_with_offset(&mut buffered, offset)
-        .context("packing")?;
-    buffered.flush().context("packing")
+    Ok(sink.finish(&inodes)?)
 }
 
 /// Content of one file. A host file is open only while it is read: there may be thousands.
-enum Content<'a> {
+enum Origin<'a> {
     Later(PathBuf),
     Open(File),
     Made(Box<dyn Read + 'a>),
@@ -121,14 +125,8 @@ enum Content<'a> {
 
 /// Counts what goes by on the progress bar, and stops on Ctrl-C.
 struct Metered<'a> {
-    content: Content<'a>,
+    content: Origin<'a>,
     bar: &'a ProgressBar,
-}
-
-impl<'a> Metered<'a> {
-    const fn new(content: Content<'a>, bar: &'a ProgressBar) -> Self {
-        Self { content, bar }
-    }
 }
 
 impl Read for Metered<'_> {
@@ -136,19 +134,19 @@ impl Read for Metered<'_> {
         if sys::interrupted() {
             return Err(io::Error::other("interrupted"));
         }
-        if let Content::Later(path) = &self.content {
+        if let Origin::Later(path) = &self.content {
             let file = File::open(path).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", path.display()))
             })?;
-            self.content = Content::Open(file);
+            self.content = Origin::Open(file);
         }
         let len = match &mut self.content {
-            Content::Open(file) => file.read(out)?,
-            Content::Made(reader) => reader.read(out)?,
-            Content::Later(_) | Content::Done => 0,
+            Origin::Open(file) => file.read(out)?,
+            Origin::Made(reader) => reader.read(out)?,
+            Origin::Later(_) | Origin::Done => 0,
         };
         if len == 0 && !out.is_empty() {
-            self.content = Content::Done;
+            self.content = Origin::Done;
         }
         self.bar.inc(len as u64);
         Ok(len)

@@ -1,10 +1,11 @@
 use std::fs::File;
-use std::io::Cursor;
 
-use backhand::compression::Compressor;
-use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
 use skiff_cache::disk::{About, BlobKey, BlobKind, Cache, Limits};
+use skiff_fs::format::squashfs::write::{SquashfsWriter, WriteOptions};
 use skiff_fs::image::Image;
+use skiff_fs::layers::merge::{MergeOptions, merge};
+use skiff_fs::layers::{Layer, MemoryLayer};
+use skiff_fs::pack::{Metadata, Sink};
 use skiff_fs::source::CachedSource;
 use skiff_fs::source::origin::FileOrigin;
 use skiff_fs::tree::NodeRef;
@@ -38,9 +39,11 @@ const DATA: usize = 3 << 20;
 fn sample() -> Sample {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image.sqfs");
-    let mut writer = FilesystemWriter::default();
-    writer.set_compressor(FilesystemCompressor::new(Compressor::Zstd, None).unwrap());
-    let header = |permissions| NodeHeader::new(permissions, 0, 0, 0);
+    let mut layer = MemoryLayer::new("sample");
+    let metadata = |permissions| Metadata {
+        permissions,
+        ..Metadata::default()
+    };
     for folder in [
         "usr",
         "usr/lib",
@@ -51,12 +54,10 @@ fn sample() -> Sample {
         "etc",
         ".singularity.d",
     ] {
-        writer.push_dir(folder, header(0o755)).unwrap();
+        layer.directory(folder, metadata(0o755));
     }
     let mut file = |path: &str, content: Vec<u8>| {
-        writer
-            .push_file(Cursor::new(content), path, header(0o755))
-            .unwrap();
+        layer.file(path, content, metadata(0o755));
     };
     file("usr/lib/a.so", noise(1, 300_000));
     file("usr/lib/b.txt", noise(2, 200_000));
@@ -74,9 +75,19 @@ fn sample() -> Sample {
         ("opt/loop", "/opt"),
         ("opt/alias", "data"),
     ] {
-        writer.push_symlink(target, link, header(0o777)).unwrap();
+        layer.symlink(link, target, metadata(0o777));
     }
-    writer.write(&mut File::create(&path).unwrap()).unwrap();
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .unwrap();
+    let options = WriteOptions::default();
+    let mut sink = Box::new(SquashfsWriter::new(file, 0, options).unwrap());
+    let layers: Vec<Box<dyn Layer>> = vec![Box::new(layer)];
+    let merged = merge(layers, &mut *sink, &MergeOptions::default(), &mut |_| {}).unwrap();
+    sink.finish(&merged.tree).unwrap();
 
     let file = File::open(&path).unwrap();
     let size = file.metadata().unwrap().len();

@@ -67,9 +67,10 @@ impl Packer {
     }
 }
 
-/// libdeflate's level for one of zlib's.
+/// libdeflate's level for one of zlib's. It packs better: its 7 gives less than zlib's 9 in an eighth
+/// of the time, and its 9 saves half a per cent more in twice the time of 7.
 fn gzip_effort(level: i32) -> i32 {
-    level
+    level.min(7)
 }
 
 fn xz(dictionary: u32, input: &[u8], output: &mut [u8]) -> Option<usize> {
