@@ -3,6 +3,7 @@
 mod attacks;
 mod binds_random;
 mod build;
+mod builds_compare;
 mod care;
 mod concurrency;
 mod config;

@@ -10,6 +10,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("actions/test", TEST),
     ("env/01-base.sh", BASE),
     ("env/90-environment.sh", ENVIRONMENT),
+    // Replaced where a definition has applications.
+    ("env/94-appsbase.sh", ""),
     ("env/95-apps.sh", APPS),
     ("env/99-base.sh", LIBRARIES_AND_PROMPT),
     ("env/99-runtimevars.sh", PATHS),
