@@ -11,7 +11,10 @@
 mod definitions;
 mod images;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -63,6 +66,8 @@ fn made() -> PathBuf {
     keep(
         &format!("builds-{}", digest(&[VERSION, images::VERSION])),
         |folder| {
+            // Copying into archives is done by the ordinary user.
+            ordinary().own(folder);
             let tree = folder.join("tree");
             for path in ["bin", "etc", "opt/data", "tmp", "usr/share"] {
                 std::fs::create_dir_all(tree.join(path)).expect("room");
@@ -131,13 +136,13 @@ fn layout(folder: &Path, name: &str, layers: &[&Path], packing: Packing, config:
 /// Builds all cases with both programs and fails with what differs.
 fn compare(cases: &[Case]) {
     let made = made();
-    let next = std::sync::atomic::AtomicUsize::new(0);
+    let next = AtomicUsize::new(0);
     let found = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(case) = cases.get(index) else { return };
                     let differences = compare_one(case, &made);
                     found
@@ -152,6 +157,27 @@ fn compare(cases: &[Case]) {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// A folder that goes away.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("skiff-builds-{}-{number}", std::process::id());
+        let path = Path::new("/var/tmp").join(name);
+        std::fs::create_dir(&path).expect("fresh");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("ours");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
 /// An image and who built it.
 struct Built {
     image: PathBuf,
@@ -163,12 +189,12 @@ fn compare_one(case: &Case, made: &Path) -> Vec<String> {
     if !case.name.contains(&wanted) {
         return Vec::new();
     }
-    let folder = tempfile::tempdir().expect("room");
+    let folder = Folder::new();
     let apptainer = program::real_apptainer().expect("required");
     let skiff = program::skiff().expect("required");
     let mut built = Vec::new();
     for program in [apptainer, skiff] {
-        let place = folder.path().join(program.title.replace(' ', "-"));
+        let place = folder.0.as_path().join(program.title.replace(' ', "-"));
         std::fs::create_dir(&place).expect("room");
         ordinary().own(&place);
         let outcome = build(case, program, made, &place);
@@ -183,11 +209,6 @@ fn compare_one(case: &Case, made: &Path) -> Vec<String> {
             program,
         });
     }
-    std::fs::set_permissions(
-        folder.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .expect("ours");
     let [reference, other] = built.as_slice() else {
         return vec!["two programs".to_owned()];
     };

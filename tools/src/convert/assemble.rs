@@ -89,8 +89,7 @@ impl Manner {
         let reproducible = given.is_some_and(|text| text.trim().parse::<i64>().is_ok());
         let mut squashfs = match mksquashfs_args.and_then(OsStr::to_str) {
             Some(text) if !text.trim().is_empty() => {
-                let (options, remarks) =
-                    WriteOptions::from_mksquashfs_args(text).context("--mksquashfs-args")?;
+                let (options, remarks) = WriteOptions::from_mksquashfs_args(text)?;
                 for remark in remarks {
                     output::info(remark);
                 }

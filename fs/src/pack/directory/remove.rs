@@ -45,7 +45,7 @@ pub(super) fn remove(parent: &OwnedFd, name: &CStr) -> Result<(), Errno> {
 }
 
 /// Opens a directory, after opening it to its owner if it is closed.
-fn opened(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+pub(super) fn opened(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let handle = beneath::open(root, path, flags, Mode::empty(), ResolveFlags::empty())?;
     let stat = rustix::fs::fstat(&handle)?;

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlag
 use rustix::io::Errno;
 
 use super::attributes;
-use super::remove::remove;
+use super::remove::{opened, remove};
 use super::{DirectoryOptions, write_error};
 use crate::beneath;
 use crate::pack::{Metadata, SinkError};
@@ -122,7 +122,14 @@ impl Staging {
         metadata: &Metadata,
         options: &DirectoryOptions,
     ) -> Result<(), SinkError> {
-        self.rename().map_err(|errno| self.failed(errno))?;
+        let renamed = match self.rename() {
+            // A directory that its owner may not write to cannot be moved out of the way.
+            Err(Errno::ACCESS) if self.replace => {
+                opened(&self.parent, self.name.as_bytes()).and_then(|_| self.rename())
+            }
+            other => other,
+        };
+        renamed.map_err(|errno| self.failed(errno))?;
         attributes::directory(&self.root, metadata, options).map_err(|errno| self.failed(errno))?;
         let old = remove(&self.parent, &self.own_name);
         if let (Err(errno), Some(warn)) = (old, &options.warn) {
