@@ -1,6 +1,8 @@
 //! What the guide of a cluster teaches its users, typed as it stands there, with skiff called
 //! `apptainer`. What the guide has on the site or in the image is made up here.
 
+mod images;
+
 use std::path::{Path, PathBuf};
 
 use skiff_tests::command::Cmd;
@@ -19,19 +21,24 @@ struct Desk {
 }
 
 impl Desk {
+    /// With the images that the guide has made by then.
     fn new(name: &str) -> Self {
+        let desk = Self::empty(name);
+        for image in ["pytorch_2.0.1.sif", "apptainer_image.sif"] {
+            std::os::unix::fs::symlink(image_of_the_guide(), desk.folder.join(image))
+                .expect("fresh");
+        }
+        desk
+    }
+
+    fn empty(name: &str) -> Self {
         let folder = PathBuf::from(format!(
             "/var/tmp/skiff-guide-{name}-{}",
             std::process::id()
         ));
         std::fs::create_dir(&folder).expect("fresh");
         ordinary().own(&folder);
-        let desk = Self { folder };
-        for image in ["pytorch_2.0.1.sif", "apptainer_image.sif"] {
-            std::os::unix::fs::symlink(image_of_the_guide(), desk.folder.join(image))
-                .expect("fresh");
-        }
-        desk
+        Self { folder }
     }
 
     /// A file of the user's.
