@@ -1,0 +1,600 @@
+//! Layers that were made to do harm, written to a directory: nothing is written outside of it, and
+//! what cannot be right is refused with a line that says why.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Cursor, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use skiff_fs::layers::{
+    Expected, Layer, LayerError, Limits, MergeOptions, TarLayer, inflate, merge,
+};
+use skiff_fs::pack::{DirectoryOptions, DirectorySink, FileData, InodeTree, Sink, SinkError};
+
+/// An archive, header by header.
+#[derive(Clone, Default)]
+struct Archive(Vec<u8>);
+
+impl Archive {
+    fn header(
+        &mut self,
+        kind: u8,
+        name: &[u8],
+        size: u64,
+        link: &[u8],
+        change: fn(&mut [u8; 512]),
+    ) {
+        let mut block = [0; 512];
+        let name = &name[..name.len().min(100)];
+        let link = &link[..link.len().min(100)];
+        block[..name.len()].copy_from_slice(name);
+        block[100..107].copy_from_slice(b"0000755");
+        block[108..115].copy_from_slice(b"0000000");
+        block[116..123].copy_from_slice(b"0000000");
+        block[124] = 0x80;
+        block[128..136].copy_from_slice(&size.to_be_bytes());
+        block[136..147].copy_from_slice(b"00000000012");
+        block[156] = kind;
+        block[157..157 + link.len()].copy_from_slice(link);
+        block[257..265].copy_from_slice(b"ustar\x0000");
+        change(&mut block);
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        self.0.extend(block);
+    }
+
+    fn content(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+    }
+
+    /// An extended header with these records.
+    fn pax(&mut self, records: &[(&str, &[u8])]) -> &mut Self {
+        let mut bytes = Vec::new();
+        for (key, value) in records {
+            let rest = key.len() + value.len() + 3;
+            let mut length = rest + 1;
+            while length != rest + length.to_string().len() {
+                length = rest + length.to_string().len();
+            }
+            bytes.extend(format!("{length} {key}=").as_bytes());
+            bytes.extend(*value);
+            bytes.push(b'\n');
+        }
+        self.header(b'x', b"x", bytes.len() as u64, b"", |_| {});
+        self.content(&bytes);
+        self
+    }
+
+    /// A member whose name and link may be anything.
+    fn add(&mut self, kind: u8, name: &[u8], link: &[u8]) -> &mut Self {
+        if name.len() > 100 || link.len() > 100 || name.contains(&0) {
+            self.pax(&[("path", name), ("linkpath", link)]);
+        }
+        let content: &[u8] = if kind == b'0' { b"written" } else { b"" };
+        self.header(kind, name, content.len() as u64, link, |_| {});
+        self.content(content);
+        self
+    }
+
+    fn end(&self) -> Vec<u8> {
+        [&*self.0, &[0; 1024]].concat()
+    }
+}
+
+fn archive(members: &[(u8, &[u8], &[u8])]) -> Vec<u8> {
+    let mut archive = Archive::default();
+    for (kind, name, link) in members {
+        archive.add(*kind, name, link);
+    }
+    archive.end()
+}
+
+/// A folder with things that must stay as they are, and room for a target.
+struct Place {
+    folder: tempfile::TempDir,
+    before: BTreeMap<PathBuf, (u64, i64, Vec<u8>)>,
+    number: usize,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let canary = folder.path().join("canary");
+        fs::create_dir_all(canary.join("inner")).unwrap();
+        fs::write(canary.join("file"), "untouched").unwrap();
+        fs::write(canary.join("inner/x"), "untouched").unwrap();
+        fs::write(folder.path().join("x"), "untouched").unwrap();
+        let mut place = Self {
+            folder,
+            before: BTreeMap::new(),
+            number: 0,
+        };
+        place.before = place.picture();
+        place
+    }
+
+    fn canary(&self) -> Vec<u8> {
+        let path = self.folder.path().join("canary");
+        path.as_os_str().as_bytes().to_vec()
+    }
+
+    /// All but targets.
+    fn picture(&self) -> BTreeMap<PathBuf, (u64, i64, Vec<u8>)> {
+        let mut all = BTreeMap::new();
+        let mut rest = vec![self.folder.path().to_owned()];
+        while let Some(path) = rest.pop() {
+            for entry in fs::read_dir(&path).unwrap() {
+                let path = entry.unwrap().path();
+                let stat = fs::symlink_metadata(&path).unwrap();
+                let content = if stat.is_dir() {
+                    rest.push(path.clone());
+                    Vec::new()
+                } else {
+                    fs::read(&path).unwrap()
+                };
+                all.insert(path, (stat.nlink(), stat.mtime(), content));
+            }
+        }
+        all
+    }
+
+    /// Writes layers, the lowest first, to a directory, which goes again. Checks all else.
+    fn write(&mut self, what: &str, layers: Vec<Box<dyn Layer>>) -> Result<(), String> {
+        self.number += 1;
+        let target = self.folder.path().join(format!("target{}", self.number));
+        let result = write(layers, &target);
+        if result.is_ok() {
+            assert!(target.is_dir(), "{what}");
+            fs::remove_dir_all(&target).unwrap();
+        }
+        assert_eq!(self.picture(), self.before, "{what}");
+        let outside = ["/skiff-hostile", "/tmp/skiff-hostile", "/etc/skiff-hostile"];
+        for path in outside {
+            assert!(fs::symlink_metadata(path).is_err(), "{what}: {path}");
+        }
+        if let Err(text) = &result {
+            assert!(
+                text.len() > 10 && !text.contains('\n') && !text.contains('\0'),
+                "{what}: {text:?}"
+            );
+        }
+        result
+    }
+
+    fn archives(&mut self, what: &str, archives: &[Vec<u8>]) -> Result<(), String> {
+        let layers = archives.iter().map(|bytes| tar(bytes.clone())).collect();
+        self.write(what, layers)
+    }
+}
+
+fn tar(bytes: Vec<u8>) -> Box<dyn Layer> {
+    let limits = Limits::default();
+    Box::new(TarLayer::new("layer", Box::new(Cursor::new(bytes)), limits))
+}
+
+fn write(layers: Vec<Box<dyn Layer>>, target: &Path) -> Result<(), String> {
+    let layers = layers.into_iter().rev().collect();
+    let options = MergeOptions::default();
+    let mut sink =
+        DirectorySink::create(target, DirectoryOptions::default()).map_err(|e| text(&e))?;
+    let merged = merge(layers, &mut sink, &options, &mut |_| {}).map_err(|e| text(&e))?;
+    Box::new(sink).finish(&merged.tree).map_err(|e| text(&e))?;
+    Ok(())
+}
+
+fn text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[test]
+fn names_that_lead_out() {
+    let mut place = Place::new();
+    let long = [b'n'; 256];
+    let (deep, deeper) = (b"d/".repeat(2040), b"d/".repeat(2600));
+    let parts = [b"p".repeat(250), b"p".repeat(250)].join(&b'/');
+    let names: Vec<(&[u8], bool)> = vec![
+        (b"../x", true),
+        (b"../../../../../../tmp/skiff-hostile", true),
+        (b"/skiff-hostile", true),
+        (b"/../../etc/skiff-hostile", true),
+        (b"a/../../x", true),
+        (b"a/../../../canary/file", true),
+        (b"./../canary/inner/x", true),
+        (b"a/./b//c", true),
+        (b"...", true),
+        (b"..x/x..", true),
+        (b"proc/self/root/tmp/skiff-hostile", true),
+        (b"proc/self/fd/3/x", true),
+        (b"new\nline\x1b[31m", true),
+        (b"\xff\xfe", true),
+        (b"-rf", true),
+        (&parts, true),
+        (&long, false),
+        (&deep, true),
+        (&deeper, false),
+        (b"nul\0../../x", false),
+        (b"a/.wh.", false),
+        (b"a/.wh..", false),
+        (b"a/.wh...", false),
+        (b"../.wh.canary", true),
+        (b"../.wh..wh..opq", true),
+        (b"../canary/.wh.file", true),
+    ];
+    let mut count = 0;
+    for (name, fine) in names {
+        for kind in [b'0', b'2', b'3', b'5', b'6', b'7'] {
+            let link: &[u8] = if kind == b'2' { b"../../canary" } else { b"" };
+            let what = format!("{} as {}", name.escape_ascii(), char::from(kind));
+            let mut members: Vec<(u8, &[u8], &[u8])> = vec![(kind, name, link)];
+            if fine {
+                // Once more: what is there now must not lead anywhere either.
+                members.push((kind, name, link));
+            }
+            let result = place.archives(&what, &[archive(&members)]);
+            assert_eq!(result.is_ok(), fine, "{what}: {result:?}");
+            count += 1;
+        }
+    }
+    for root in [&b""[..], b".", b"/", b"..", b"a/.."] {
+        for kind in [b'0', b'2', b'6'] {
+            let what = format!("root as {}", char::from(kind));
+            place
+                .archives(&what, &[archive(&[(kind, root, b"/etc")])])
+                .unwrap_err();
+            count += 1;
+        }
+    }
+    assert!(count > 150, "{count}");
+}
+
+#[test]
+fn links_that_are_written_through() {
+    let mut place = Place::new();
+    let canary = place.canary();
+    let inner = [&*canary, b"/inner"].concat();
+    let targets: [&[u8]; 8] = [
+        &canary,
+        &inner,
+        b"../canary",
+        b"../../../../../../../../tmp",
+        b"/",
+        b"..",
+        b"/proc/self/cwd",
+        b"/etc",
+    ];
+    for target in targets {
+        let through: [(u8, &[u8], &[u8]); 7] = [
+            (b'0', b"link/x", b""),
+            (b'0', b"link/skiff-hostile", b""),
+            (b'5', b"link/inner", b""),
+            (b'2', b"link/file", b"/etc/passwd"),
+            (b'0', b"link/.wh.file", b""),
+            (b'0', b"link/.wh..wh..opq", b""),
+            (b'0', b"link/inner/../../x", b""),
+        ];
+        for member in through {
+            let what = format!("{} by {}", member.1.escape_ascii(), target.escape_ascii());
+            let link = (b'2', &b"link"[..], target);
+            place.archives(&what, &[archive(&[link, member])]).unwrap();
+            place
+                .archives(&what, &[archive(&[link]), archive(&[member])])
+                .unwrap();
+            // The link replaced in between, and once more behind.
+            let (first, last) = (archive(&[link, (b'5', b"link", b"")]), archive(&[link]));
+            place
+                .archives(&what, &[first, archive(&[member]), last])
+                .unwrap();
+        }
+    }
+    let round = [
+        (b'2', &b"a"[..], &b"b"[..]),
+        (b'2', b"b", b"a"),
+        (b'0', b"a/x", b""),
+    ];
+    assert!(
+        place
+            .archives("a round", &[archive(&round)])
+            .unwrap_err()
+            .contains("links")
+    );
+    let mut chain = Archive::default();
+    for number in 0..300 {
+        let (name, target) = (format!("l{number}"), format!("l{}", number + 1));
+        chain.add(b'2', name.as_bytes(), target.as_bytes());
+    }
+    chain.add(b'0', b"l0/x", b"");
+    place.archives("a chain", &[chain.end()]).unwrap_err();
+    // Every link of it doubles the way.
+    let mut wide = Archive::default();
+    for number in 0..40 {
+        let next = format!("w{}", number + 1);
+        let target = format!("{next}/../{next}");
+        wide.add(b'2', format!("w{number}").as_bytes(), target.as_bytes());
+    }
+    wide.add(b'0', b"w0/x", b"");
+    place.archives("a wide chain", &[wide.end()]).unwrap_err();
+}
+
+#[test]
+fn hard_links_that_lead_out() {
+    let mut place = Place::new();
+    let file = [&*place.canary(), b"/file"].concat();
+    let canary = place.canary();
+    let link = |target: &[u8]| archive(&[(b'1', b"hard", target), (b'0', b"hard", b"")]);
+    for target in [
+        &*file,
+        b"../canary/file",
+        b"/etc/passwd",
+        b"../../../../etc/passwd",
+        b"",
+        b"hard",
+        b"/",
+    ] {
+        let what = format!("hard link to {}", target.escape_ascii());
+        place.archives(&what, &[link(target)]).unwrap_err();
+    }
+    for (outside, target) in [
+        (&*canary, &b"l/file"[..]),
+        (b"/etc", b"l/passwd"),
+        (b"..", b"l/x"),
+    ] {
+        let members = [
+            (b'2', &b"l"[..], outside),
+            (b'1', b"hard", target),
+            (b'0', b"hard", b""),
+        ];
+        place
+            .archives("hard link by a link", &[archive(&members)])
+            .unwrap_err();
+    }
+    // To a link itself: what is written then replaces the name, not what the link leads to.
+    let members = [
+        (b'2', &b"l"[..], &*file),
+        (b'1', b"hard", b"l"),
+        (b'0', b"hard", b""),
+    ];
+    place
+        .archives("hard link to a link", &[archive(&members)])
+        .unwrap();
+    let members = [(b'5', &b"d"[..], &b""[..]), (b'1', b"hard", b"d")];
+    place
+        .archives("hard link to a directory", &[archive(&members)])
+        .unwrap_err();
+}
+
+#[test]
+fn sizes_that_are_not_true() {
+    let mut place = Place::new();
+    // Each member is a header, seven bytes and padding, which an archive may lack at its end.
+    let good = archive(&[(b'0', b"a", b""), (b'0', b"b", b"")]);
+    for cut in (1..good.len() - 1024)
+        .step_by(97)
+        .filter(|cut| (1..519).contains(&(cut % 1024)))
+    {
+        let what = format!("cut at {cut}");
+        let error = place
+            .archives(&what, &[good[..cut].to_vec()])
+            .expect_err(&what);
+        assert!(error.contains("cut off"), "{cut}: {error}");
+    }
+    for size in [4096, 1 << 20, 1 << 40, 1 << 60, u64::MAX >> 1, u64::MAX] {
+        let mut archive = Archive::default();
+        archive.header(b'0', b"large", size, b"", |_| {});
+        archive.content(b"short");
+        place.archives("size", &[archive.end()]).unwrap_err();
+    }
+    let exbi: &[u8] = b"1152921504606846976";
+    let sparse: [&[(&str, &[u8])]; 5] = [
+        &[("GNU.sparse.size", exbi), ("GNU.sparse.map", b"0,7")],
+        &[
+            ("GNU.sparse.realsize", exbi),
+            ("GNU.sparse.map", b"1152921504606846900,7"),
+        ],
+        &[
+            ("GNU.sparse.size", exbi),
+            ("GNU.sparse.offset", b"0"),
+            ("GNU.sparse.numbytes", b"7"),
+        ],
+        &[
+            ("GNU.sparse.size", b"20"),
+            ("GNU.sparse.map", b"18446744073709551615,7"),
+        ],
+        &[
+            ("GNU.sparse.major", b"1"),
+            ("GNU.sparse.minor", b"0"),
+            ("GNU.sparse.realsize", exbi),
+        ],
+    ];
+    for records in sparse {
+        let mut archive = Archive::default();
+        archive.pax(records).add(b'0', b"sparse", b"");
+        place.archives("sparse", &[archive.end()]).unwrap_err();
+    }
+    // A header whose size is for another parser than ours.
+    let mut archive = Archive::default();
+    archive
+        .pax(&[("size", b"512")])
+        .header(b'0', b"two", 0, b"", |_| {});
+    let mut inner = Archive::default();
+    inner.header(b'0', b"../../hidden", 0, b"", |_| {});
+    archive.0.extend(&inner.0);
+    place.archives("smuggled", &[archive.end()]).unwrap();
+    for damage in [0, 100, 124, 148, 156, 257] {
+        let mut bytes = good.clone();
+        bytes[damage] ^= 0x55;
+        place.archives("damaged", &[bytes]).unwrap_err();
+    }
+}
+
+#[test]
+fn streams_that_are_not_as_promised() {
+    let mut place = Place::new();
+    let plain = archive(&[(b'0', b"a", b"")]);
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
+    let packed = |bytes: Vec<u8>, expected: Expected| -> Box<dyn Layer> {
+        let limits = Limits::default();
+        let reader = inflate(Box::new(Cursor::new(bytes)), expected, limits).unwrap();
+        Box::new(TarLayer::new("layer", reader, limits))
+    };
+    let none = Expected::default;
+    for good in [plain.clone(), gzip(&plain), zstd(&plain)] {
+        place
+            .write("good", vec![packed(good.clone(), none())])
+            .unwrap();
+        for cut in [3, good.len() / 2, good.len() - 1]
+            .iter()
+            .filter(|_| good != plain)
+        {
+            place
+                .write("cut", vec![packed(good[..*cut].to_vec(), none())])
+                .unwrap_err();
+        }
+        for size in [0, good.len() as u64 - 1, good.len() as u64 + 1, u64::MAX] {
+            let expected = Expected {
+                size: Some(size),
+                ..none()
+            };
+            place
+                .write("size", vec![packed(good.clone(), expected)])
+                .unwrap_err();
+        }
+        let wrong = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+        let expected = Expected {
+            digest: Some(wrong.parse().unwrap()),
+            ..none()
+        };
+        let error = place
+            .write("digest", vec![packed(good.clone(), expected)])
+            .unwrap_err();
+        assert!(error.contains("digest"), "{error}");
+        let expected = Expected {
+            diff_id: Some(wrong.parse().unwrap()),
+            ..none()
+        };
+        place
+            .write("diff_id", vec![packed(good, expected)])
+            .unwrap_err();
+    }
+    // One packed in the other, text, an image of something else.
+    for odd in [
+        zstd(&gzip(&plain)),
+        gzip(&gzip(&plain)),
+        b"<!DOCTYPE html>".repeat(100),
+        b"hsqs".repeat(400),
+        gzip(b"BZh91AY"),
+    ] {
+        place.write("odd", vec![packed(odd, none())]).unwrap_err();
+    }
+    place
+        .write("empty", vec![packed(Vec::new(), none())])
+        .unwrap();
+}
+
+#[test]
+fn devices_become_empty_files() {
+    let mut place = Place::new();
+    for kind in [b'3', b'4'] {
+        let mut archive = Archive::default();
+        archive.header(kind, b"device", 0, b"", |block| {
+            block[329..336].copy_from_slice(b"0000001");
+            block[337..344].copy_from_slice(b"0000003");
+        });
+        place.archives("device", &[archive.end()]).unwrap();
+        let mut archive = Archive::default();
+        archive.header(kind, b"device", 0, b"", |block| {
+            block[329..337].copy_from_slice(b"77777777");
+        });
+        place.archives("no device", &[archive.end()]).unwrap_err();
+    }
+}
+
+/// So many empty directories, made as they are read.
+struct Many {
+    left: u32,
+    block: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Many {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.block.len() {
+            let mut archive = Archive::default();
+            match self.left {
+                0 => return Ok(0),
+                1 => archive.0 = vec![0; 1024],
+                number => {
+                    archive.add(b'5', format!("{}/{number}", number % 1000).as_bytes(), b"");
+                }
+            }
+            self.left -= 1;
+            self.block = archive.0;
+            self.at = 0;
+        }
+        let count = buffer.len().min(self.block.len() - self.at);
+        buffer[..count].copy_from_slice(&self.block[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+/// Takes names and counts them.
+struct Count;
+
+impl Sink for Count {
+    fn file(&mut self, _: u64, _: &mut dyn Read) -> Result<FileData, SinkError> {
+        Ok(FileData(0))
+    }
+
+    fn finish(self: Box<Self>, tree: &InodeTree) -> Result<u64, SinkError> {
+        Ok(tree.len() as u64)
+    }
+}
+
+#[test]
+fn many_entries() {
+    let many = |left, limits| {
+        let reader = Many {
+            left,
+            block: Vec::new(),
+            at: 0,
+        };
+        let layer: Box<dyn Layer> = Box::new(TarLayer::new("layer", Box::new(reader), limits));
+        merge(
+            vec![layer],
+            &mut Count,
+            &MergeOptions::default(),
+            &mut |_| {},
+        )
+    };
+    let merged = many(100_000, Limits::default()).unwrap();
+    assert_eq!(
+        Box::new(Count).finish(&merged.tree).unwrap(),
+        1 + 1000 + 99_999
+    );
+    let limits = Limits {
+        entries: 20_000,
+        ..Limits::default()
+    };
+    let error = many(1_000_000, limits).unwrap_err();
+    assert!(matches!(error, LayerError::Read { .. }));
+    assert!(
+        text(&error).contains("more than 20000 entries"),
+        "{}",
+        text(&error)
+    );
+}
