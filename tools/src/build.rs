@@ -11,6 +11,7 @@
 //! ```
 //! The build's own process stays on the host and does nothing but decide, wait and clean up.
 
+mod as_root;
 mod assemble;
 mod base;
 mod bootstrap;
@@ -23,6 +24,8 @@ mod recipe;
 mod scripts;
 mod stage;
 mod trust;
+
+pub(crate) use as_root::{as_root, has_other_owners};
 
 use std::path::{Path, PathBuf};
 

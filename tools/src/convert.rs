@@ -35,6 +35,8 @@ use std::path::Path;
 
 use skiff_fs::pack::Replace;
 
+use crate::build::{as_root, has_other_owners};
+use crate::cli::Context;
 use crate::cli::build::BuildArgs;
 use crate::encryption::Seal;
 use crate::output;
@@ -50,10 +52,36 @@ pub fn build(
     target: &Path,
     args: &BuildArgs,
     seal: Option<Seal>,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let fakeroot = args.definition.fakeroot && !rustix::process::geteuid().is_root();
+    let closed = match &spec.source {
+        Source::Local(path) => {
+            !rustix::process::geteuid().is_root() && path.is_dir() && has_other_owners(path)
+        }
+        Source::Oci(_) | Source::Remote(_) => false,
+    };
+    if !fakeroot && !closed {
+        return build_here(spec, options, target, args, seal, false);
+    }
+    // Who is root only to be able to read it all does not make others owners of the image's files.
+    as_root(args, context, || {
+        build_here(spec, options, target, args, seal, !fakeroot)
+    })
+}
+
+fn build_here(
+    spec: &Spec,
+    options: &Options,
+    target: &Path,
+    args: &BuildArgs,
+    seal: Option<Seal>,
+    all_root: bool,
 ) -> anyhow::Result<()> {
     let watch = Watch::new();
     let manner = Manner {
         fix_perms: args.target.fix_perms,
+        all_root,
         seal,
         ..Manner::new(args.target.mksquashfs_args.as_deref())?
     };

@@ -46,7 +46,8 @@ pub fn run(args: &BuildArgs, context: &Context) -> anyhow::Result<ExitStatus> {
     let options = Options::new(&args.remote, &args.platform, PLATFORM_VARIABLES, context)?
         .for_source(&spec.source);
     let seal = encryption::seal(args, context)?;
-    convert::build(&spec, &options, &target, args, seal).context("While performing build")?;
+    convert::build(&spec, &options, &target, args, seal, context)
+        .context("While performing build")?;
     Ok(ExitStatus::Success)
 }
 
