@@ -28,7 +28,7 @@ impl Random {
 
     fn one_of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
         let place = self.below(choices.len() as u64);
-        choices[usize::try_from(place).unwrap()]
+        choices[usize::try_from(place).expect("a test layer")]
     }
 
     fn path(&mut self) -> String {
@@ -46,7 +46,7 @@ fn layer(random: &mut Random, number: u64, known: &mut Vec<String>) -> (Vec<u8>,
     for place in 0..=random.below(10) {
         let mut header = Header::new_gnu();
         header.set_mtime(1000 * (number + 1) + place);
-        header.set_mode(u32::try_from(0o700 + random.below(0o100)).unwrap());
+        header.set_mode(u32::try_from(0o700 + random.below(0o100)).expect("a test layer"));
         header.set_size(0);
         header.set_uid(0);
         header.set_gid(0);
@@ -75,7 +75,7 @@ fn layer(random: &mut Random, number: u64, known: &mut Vec<String>) -> (Vec<u8>,
             15 | 16 if !known.is_empty() => {
                 header.set_entry_type(EntryType::Link);
                 let place = random.below(known.len() as u64);
-                link = Some(known[usize::try_from(place).unwrap()].clone());
+                link = Some(known[usize::try_from(place).expect("a test layer")].clone());
             }
             17 => {
                 header.set_entry_type(EntryType::Regular);
@@ -88,21 +88,23 @@ fn layer(random: &mut Random, number: u64, known: &mut Vec<String>) -> (Vec<u8>,
             _ => header.set_entry_type(EntryType::Fifo),
         }
         let kind = char::from(header.entry_type().as_byte());
-        writeln!(text, "  {kind} {entry} {link:?}").unwrap();
+        writeln!(text, "  {kind} {entry} {link:?}").expect("a test layer");
         match link {
-            Some(link) => archive.append_link(&mut header, &entry, link).unwrap(),
+            Some(link) => archive
+                .append_link(&mut header, &entry, link)
+                .expect("a test layer"),
             None => archive
                 .append_data(&mut header, &entry, Cursor::new(content))
-                .unwrap(),
+                .expect("a test layer"),
         }
     }
-    (archive.into_inner().unwrap(), text)
+    (archive.into_inner().expect("a test layer"), text)
 }
 
 fn hex(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
+        write!(text, "{byte:02x}").expect("a test layer");
         text
     })
 }
@@ -110,9 +112,9 @@ fn hex(bytes: &[u8]) -> String {
 /// An image layout with these layers.
 fn layout(folder: &Path, layers: &[Vec<u8>]) {
     let blobs = folder.join("blobs/sha256");
-    fs::create_dir_all(&blobs).unwrap();
+    fs::create_dir_all(&blobs).expect("a test layer");
     let store = |bytes: &[u8]| {
-        fs::write(blobs.join(hex(bytes)), bytes).unwrap();
+        fs::write(blobs.join(hex(bytes)), bytes).expect("a test layer");
         format!(
             "\"digest\":\"sha256:{}\",\"size\":{}",
             hex(bytes),
@@ -148,12 +150,12 @@ fn layout(folder: &Path, layers: &[Vec<u8>]) {
         r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json",{},"annotations":{{"org.opencontainers.image.ref.name":"x"}}}}]}}"#,
         store(manifest.as_bytes())
     );
-    fs::write(folder.join("index.json"), index).unwrap();
+    fs::write(folder.join("index.json"), index).expect("a test layer");
     fs::write(
         folder.join("oci-layout"),
         r#"{"imageLayoutVersion":"1.0.0"}"#,
     )
-    .unwrap();
+    .expect("a test layer");
 }
 
 /// A directory as text: kinds, permissions, times, contents, which names are links of each other.
@@ -167,14 +169,20 @@ fn listing(root: &Path, times_from: &Path) -> String {
         out: &mut String,
     ) {
         let mut names: Vec<_> = fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .expect("a test layer")
+            .map(|entry| {
+                entry
+                    .expect("a test layer")
+                    .file_name()
+                    .into_string()
+                    .expect("a test layer")
+            })
             .collect();
         names.sort();
         for name in names {
             let path = folder.join(&name);
             let shown = format!("{shown}/{name}");
-            let stat = fs::symlink_metadata(&path).unwrap();
+            let stat = fs::symlink_metadata(&path).expect("a test layer");
             let kind = stat.file_type();
             let first = seen
                 .entry(stat.ino())
@@ -184,9 +192,12 @@ fn listing(root: &Path, times_from: &Path) -> String {
             let is_clock = fs::symlink_metadata(&other).is_ok_and(|stat| stat.mtime() > 1_000_000);
             let time = if is_clock { 0 } else { stat.mtime() };
             let what = if kind.is_symlink() {
-                format!("-> {}", fs::read_link(&path).unwrap().display())
+                format!(
+                    "-> {}",
+                    fs::read_link(&path).expect("a test layer").display()
+                )
             } else if kind.is_file() {
-                fs::read_to_string(&path).unwrap()
+                fs::read_to_string(&path).expect("a test layer")
             } else if kind.is_fifo() {
                 "pipe".into()
             } else {
@@ -197,7 +208,7 @@ fn listing(root: &Path, times_from: &Path) -> String {
             } else {
                 stat.mode() & 0o7777
             };
-            writeln!(out, "{shown} {mode:o} {time} {what} ({first})").unwrap();
+            writeln!(out, "{shown} {mode:o} {time} {what} ({first})").expect("a test layer");
             if kind.is_dir() {
                 list(&path, &other, &shown, seen, out);
             }
@@ -248,13 +259,13 @@ fn random_stacks_are_what_umoci_makes_of_them() {
         let (layers, texts): (Vec<_>, Vec<_>) = (0..count)
             .map(|number| layer(&mut random, number, &mut known))
             .unzip();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a test layer");
         layout(&folder.path().join("image"), &layers);
         let theirs = umoci(
             &["unpack", "--rootless", "--image", "image:x", "bundle"],
             folder.path(),
         )
-        .unwrap();
+        .expect("a test layer");
         let ours = merged(&layers, &folder.path().join("ours"));
         let told = format!(
             "stack {seed}\n{}\nours: {ours:?}\numoci: {}",

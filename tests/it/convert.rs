@@ -93,8 +93,7 @@ fn tree(place: &Place, sif: &Path) -> BTreeMap<String, String> {
         .stdout_text()
         .lines()
         .find(|line| line.contains("*System"))
-        .map(str::to_owned)
-        .unwrap_or_else(|| panic!("{list}"));
+        .map_or_else(|| panic!("{list}"), str::to_owned);
     let id = line.split('|').next().expect("a column").trim().to_owned();
     let dump = place.skiff(&["sif", "dump", &id]).arg(sif).run();
     std::fs::write(&image, &dump.stdout).expect("room");

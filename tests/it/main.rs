@@ -17,6 +17,7 @@ mod guide;
 mod hostile;
 mod identity;
 mod instance;
+mod interrupted;
 mod limits;
 mod mpi;
 mod outlast;

@@ -114,7 +114,9 @@ fn openpgp_keys_and_signatures_of_either_are_the_others() {
         let bits = [2048, 4096][index];
         folder.good(
             maker,
-            &format!("key newpair -b {bits} -N Maker -E m@example.org -C test -P= -U=false"),
+            &format!(
+                "key newpair -b {bits} -N Maker -E m@example.org -C test --password= -U=false"
+            ),
         );
         let listing = folder.good(maker, "key list");
         assert_eq!(folder.good(other, "key list"), listing);
@@ -300,7 +302,7 @@ fn a_list_of_signers_decides_what_runs() {
     let folder = Folder::new();
     folder.good(
         apptainer(),
-        "key newpair -b 2048 -N One -E one@example.org -C c -P= -U=false",
+        "key newpair -b 2048 -N One -E one@example.org -C c --password= -U=false",
     );
     let listing = folder.good(apptainer(), "key list");
     let print = listing

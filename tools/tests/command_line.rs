@@ -241,7 +241,7 @@ fn flags_end_at_the_first_word() {
 }
 
 #[test]
-fn features_to_come_are_refused_in_one_line() {
+fn what_cannot_be_done_is_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let image = folder.path().to_str().expect("text");
     check(
@@ -268,12 +268,6 @@ fn features_to_come_are_refused_in_one_line() {
         255,
         "",
         "FATAL:   --fusemount is not supported by skiff\n",
-    );
-    check(
-        &["exec", "docker://alpine", "true"],
-        255,
-        "",
-        "FATAL:   docker images are not supported yet by this version of skiff: docker://alpine\n",
     );
     check(
         &["exec", "foo://x", "true"],

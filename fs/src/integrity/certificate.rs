@@ -283,7 +283,7 @@ mod tests {
             let content = vec![7; length];
             let der = wrapped(&content);
             assert_eq!(value(&der), Some((0x30, content.as_slice(), &[][..])));
-            assert_eq!(value(&der[..der.len() - 1]), None);
+            assert_eq!(value(der.split_last().unwrap().1), None);
         }
     }
 }

@@ -323,7 +323,7 @@ fn is_free(at: u64, signature: &std::ops::Range<u64>, bytes: &[u8]) -> bool {
         Some(_) => return false,
         None => {}
     }
-    if at >= 4096 + 4 * 585 && at < 32176 {
+    if (4096 + 4 * 585..32176).contains(&at) {
         return true;
     }
     if signature.contains(&at) {

@@ -221,7 +221,7 @@ fn one(
             let pgp = keys.pgp.ok_or(Error::NoKey("PGP clear-sign"))?;
             issuer = signed.issuer();
             signed
-                .signer(pgp.iter())
+                .signer(&pgp.iter())
                 .map_err(|reason| Error::NotValid { id, reason })
                 .and_then(|key| {
                     by = SignedBy::Pgp(key);

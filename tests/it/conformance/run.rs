@@ -11,7 +11,6 @@ use skiff_tests::program::Program;
 use skiff_tests::user::{User, ordinary};
 
 use super::case::{Case, Observed};
-use super::keys;
 use super::normal::{Names, without_noise};
 
 /// What every script finds in its folder.
@@ -55,7 +54,7 @@ pub(super) fn observe(case: &Case, program: &Program, images: &Images) -> Observ
             .limit(Duration::from_secs(60));
         cmd
     };
-    script(&format!("{PRELUDE}{}", keys::PRELUDE))
+    script(PRELUDE)
         .run()
         .expect_success("the prelude of a case");
     let before = listing(&folder.0);

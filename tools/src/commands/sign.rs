@@ -132,7 +132,10 @@ pub(crate) fn reason(error: &Error, path: &Path) -> anyhow::Error {
 fn own_key(args: &SignArgs, context: &Context) -> anyhow::Result<SecretKey> {
     let rings = folder(None, context)?;
     prepared(&rings)?;
-    let mut keys = rings.secret().secret_keys().map_err(io_error)?;
+    let mut keys = rings
+        .secret()
+        .secret_keys()
+        .map_err(|error| io_error(&error))?;
     if keys.is_empty() {
         bail!("keyring is empty");
     }
@@ -152,8 +155,8 @@ fn own_key(args: &SignArgs, context: &Context) -> anyhow::Result<SecretKey> {
     Ok(key.unlocked(&passphrase)?)
 }
 
-fn io_error(error: io::Error) -> anyhow::Error {
-    anyhow!("{}", os_error(&error))
+fn io_error(error: &io::Error) -> anyhow::Error {
+    anyhow!("{}", os_error(error))
 }
 
 fn choose(keys: &[SecretKey]) -> anyhow::Result<usize> {

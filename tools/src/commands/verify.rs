@@ -260,13 +260,12 @@ impl Report {
         self.signatures += 1;
         if let (SignedBy::Unknown, Some(issuer), true) =
             (&outcome.by, &outcome.issuer, self.asks_servers)
+            && outcome.error.is_some_and(Error::is_unknown_signer)
         {
-            if outcome.error.is_some_and(Error::is_unknown_signer) {
-                output::warning(format_args!(
-                    "failed to get key material: key 0x{issuer} is in no keyring, and key servers \
-                     are not supported by this version of skiff: add it with \"key import\""
-                ));
-            }
+            output::warning(format_args!(
+                "failed to get key material: key 0x{issuer} is in no keyring, and key servers \
+                 are not supported by this version of skiff: add it with \"key import\""
+            ));
         }
         if self.as_json {
             self.note(outcome);

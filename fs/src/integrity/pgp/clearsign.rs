@@ -52,7 +52,7 @@ impl ClearSigned {
     /// In the words of the library that Apptainer uses.
     pub(in super::super) fn signer<'a>(
         &self,
-        keys: impl Iterator<Item = &'a PublicKey> + Clone,
+        keys: &(impl Iterator<Item = &'a PublicKey> + Clone),
     ) -> Result<&'a PublicKey, String> {
         let text = self.text();
         let mut verdict = Err(super::super::UNKNOWN_ENTITY.to_owned());

@@ -80,7 +80,7 @@ mod tests {
         let second = [0xC6, 0xFF, 0, 0, 0, 1, 5];
         let both = [first.as_slice(), second.as_slice()].concat();
         assert_eq!(split(&both), [first.as_slice(), second.as_slice()]);
-        let cut = &both[..both.len() - 1];
+        let (_, cut) = both.split_last().unwrap();
         assert_eq!(split(cut), [first.as_slice()]);
         assert!(split(b"text").is_empty());
         assert!(split(&[]).is_empty());

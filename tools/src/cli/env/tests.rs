@@ -143,6 +143,7 @@ fn unknown_flags_are_not_looked_up() {
 #[test]
 fn the_table_is_in_alphabetical_order() {
     for rows in [GLOBAL, LOCAL] {
-        assert!(rows.windows(2).all(|pair| pair[0].flag < pair[1].flag));
+        // One flag can mean different things with different companions.
+        assert!(rows.windows(2).all(|pair| pair[0].flag <= pair[1].flag));
     }
 }
