@@ -102,12 +102,12 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder of the test");
         let canary = folder.path().join("canary");
-        fs::create_dir_all(canary.join("inner")).unwrap();
-        fs::write(canary.join("file"), "untouched").unwrap();
-        fs::write(canary.join("inner/x"), "untouched").unwrap();
-        fs::write(folder.path().join("x"), "untouched").unwrap();
+        fs::create_dir_all(canary.join("inner")).expect("a folder of the test");
+        fs::write(canary.join("file"), "untouched").expect("a folder of the test");
+        fs::write(canary.join("inner/x"), "untouched").expect("a folder of the test");
+        fs::write(folder.path().join("x"), "untouched").expect("a folder of the test");
         let mut place = Self {
             folder,
             before: BTreeMap::new(),
@@ -127,14 +127,14 @@ impl Place {
         let mut all = BTreeMap::new();
         let mut rest = vec![self.folder.path().to_owned()];
         while let Some(path) = rest.pop() {
-            for entry in fs::read_dir(&path).unwrap() {
-                let path = entry.unwrap().path();
-                let stat = fs::symlink_metadata(&path).unwrap();
+            for entry in fs::read_dir(&path).expect("a folder of the test") {
+                let path = entry.expect("a folder of the test").path();
+                let stat = fs::symlink_metadata(&path).expect("a folder of the test");
                 let content = if stat.is_dir() {
                     rest.push(path.clone());
                     Vec::new()
                 } else {
-                    fs::read(&path).unwrap()
+                    fs::read(&path).expect("a folder of the test")
                 };
                 all.insert(path, (stat.nlink(), stat.mtime(), content));
             }
@@ -149,7 +149,7 @@ impl Place {
         let result = write(layers, &target);
         if result.is_ok() {
             assert!(target.is_dir(), "{what}");
-            fs::remove_dir_all(&target).unwrap();
+            fs::remove_dir_all(&target).expect("a folder of the test");
         }
         assert_eq!(self.picture(), self.before, "{what}");
         let outside = ["/skiff-hostile", "/tmp/skiff-hostile", "/etc/skiff-hostile"];
@@ -285,15 +285,17 @@ fn links_that_are_written_through() {
         for member in through {
             let what = format!("{} by {}", member.1.escape_ascii(), target.escape_ascii());
             let link = (b'2', &b"link"[..], target);
-            place.archives(&what, &[archive(&[link, member])]).unwrap();
+            place
+                .archives(&what, &[archive(&[link, member])])
+                .expect("a folder of the test");
             place
                 .archives(&what, &[archive(&[link]), archive(&[member])])
-                .unwrap();
+                .expect("a folder of the test");
             // The link replaced in between, and once more behind.
             let (first, last) = (archive(&[link, (b'5', b"link", b"")]), archive(&[link]));
             place
                 .archives(&what, &[first, archive(&[member]), last])
-                .unwrap();
+                .expect("a folder of the test");
         }
     }
     let round = [
@@ -365,7 +367,7 @@ fn hard_links_that_lead_out() {
     ];
     place
         .archives("hard link to a link", &[archive(&members)])
-        .unwrap();
+        .expect("a folder of the test");
     let members = [(b'5', &b"d"[..], &b""[..]), (b'1', b"hard", b"d")];
     place
         .archives("hard link to a directory", &[archive(&members)])
@@ -428,7 +430,9 @@ fn sizes_that_are_not_true() {
     let mut inner = Archive::default();
     inner.header(b'0', b"../../hidden", 0, b"", |_| {});
     archive.0.extend(&inner.0);
-    place.archives("smuggled", &[archive.end()]).unwrap();
+    place
+        .archives("smuggled", &[archive.end()])
+        .expect("a folder of the test");
     for damage in [0, 100, 124, 148, 156, 257] {
         let mut bytes = good.clone();
         bytes[damage] ^= 0x55;
@@ -442,20 +446,21 @@ fn streams_that_are_not_as_promised() {
     let plain = archive(&[(b'0', b"a", b"")]);
     let gzip = |bytes: &[u8]| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
+        encoder.write_all(bytes).expect("a folder of the test");
+        encoder.finish().expect("a folder of the test")
     };
-    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).expect("a folder of the test");
     let packed = |bytes: Vec<u8>, expected: Expected| -> Box<dyn Layer> {
         let limits = Limits::default();
-        let reader = inflate(Box::new(Cursor::new(bytes)), expected, limits).unwrap();
+        let reader =
+            inflate(Box::new(Cursor::new(bytes)), expected, limits).expect("a folder of the test");
         Box::new(TarLayer::new("layer", reader, limits))
     };
     let none = Expected::default;
     for good in [plain.clone(), gzip(&plain), zstd(&plain)] {
         place
             .write("good", vec![packed(good.clone(), none())])
-            .unwrap();
+            .expect("a folder of the test");
         for cut in [3, good.len() / 2, good.len() - 1]
             .iter()
             .filter(|_| good != plain)
@@ -475,7 +480,7 @@ fn streams_that_are_not_as_promised() {
         }
         let wrong = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
         let expected = Expected {
-            digest: Some(wrong.parse().unwrap()),
+            digest: Some(wrong.parse().expect("a folder of the test")),
             ..none()
         };
         let error = place
@@ -483,7 +488,7 @@ fn streams_that_are_not_as_promised() {
             .unwrap_err();
         assert!(error.contains("digest"), "{error}");
         let expected = Expected {
-            diff_id: Some(wrong.parse().unwrap()),
+            diff_id: Some(wrong.parse().expect("a folder of the test")),
             ..none()
         };
         place
@@ -502,7 +507,7 @@ fn streams_that_are_not_as_promised() {
     }
     place
         .write("empty", vec![packed(Vec::new(), none())])
-        .unwrap();
+        .expect("a folder of the test");
 }
 
 #[test]
@@ -514,7 +519,9 @@ fn devices_become_empty_files() {
             block[329..336].copy_from_slice(b"0000001");
             block[337..344].copy_from_slice(b"0000003");
         });
-        place.archives("device", &[archive.end()]).unwrap();
+        place
+            .archives("device", &[archive.end()])
+            .expect("a folder of the test");
         let mut archive = Archive::default();
         archive.header(kind, b"device", 0, b"", |block| {
             block[329..337].copy_from_slice(b"77777777");
@@ -581,9 +588,11 @@ fn many_entries() {
             &mut |_| {},
         )
     };
-    let merged = many(100_000, Limits::default()).unwrap();
+    let merged = many(100_000, Limits::default()).expect("a folder of the test");
     assert_eq!(
-        Box::new(Count).finish(&merged.tree).unwrap(),
+        Box::new(Count)
+            .finish(&merged.tree)
+            .expect("a folder of the test"),
         1 + 1000 + 99_999
     );
     let limits = Limits {
