@@ -67,6 +67,7 @@ for place in range(0, size, 65536):
     got = os.preadv(file, [room], place)
     sys.stdout.buffer.write(room[:got])
 sys.stdout.buffer.flush()
+signal.setitimer(signal.ITIMER_REAL, 0)
 ";
 
 /// A program that waits for the network can be killed; signals that it catches do it no harm.
@@ -120,7 +121,12 @@ fn a_program_that_waits_can_be_killed() {
         } else {
             let mut content = Vec::new();
             std::io::Read::read_to_end(&mut stdout, &mut content).expect("bytes");
-            assert!(child.wait().expect("it was started").success());
+            let ended = child.wait().expect("it was started");
+            let mut errors = String::new();
+            if let Some(mut stderr) = child.stderr.take() {
+                std::io::Read::read_to_string(&mut stderr, &mut errors).expect("text");
+            }
+            assert!(ended.success(), "{ended}: {errors}");
             assert!(content == wanted, "{} bytes", content.len());
         }
     }
