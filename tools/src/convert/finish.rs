@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use skiff_fs::format::sif::Arch;
-use skiff_fs::layers::{EntryKind, Layer, MemoryLayer};
-use skiff_fs::pack::Metadata;
+use skiff_fs::layers::Layer;
 
 use super::assemble::Manner;
 use super::source::Spec;
 use crate::definition::{Definition, Stage};
 use crate::dot_singularity::overlaid::{NoFiles, Overlaid};
 use crate::dot_singularity::{
-    Begun, Content, Facts, ImageConfig, Message, Nodes, SectionChoice, base, finish, inspection,
-    labels,
+    Begun, Facts, ImageConfig, Message, SectionChoice, base, finish, inspection, labels,
 };
 use crate::metadata::files::Files;
 use crate::output;
@@ -104,30 +102,9 @@ fn around(
     };
     let inspection = inspection(&overlaid)?;
     Ok(Around {
-        top: Box::new(layer("skiff's own files", &around.top, manner)),
-        bottom: Box::new(layer("skiff's defaults", &around.bottom, manner)),
+        top: Box::new(around.top.layer("skiff's own files", manner.date.0)),
+        bottom: Box::new(around.bottom.layer("skiff's defaults", manner.date.0)),
         definition: definition.text.into_bytes(),
         json: [("inspect-metadata.json".to_owned(), inspection)].into(),
     })
-}
-
-/// Nodes as a layer of files of root.
-fn layer(name: &str, nodes: &Nodes, manner: &Manner) -> MemoryLayer {
-    let mut layer = MemoryLayer::new(name);
-    for (path, node) in nodes.iter() {
-        let metadata = Metadata {
-            permissions: node.mode,
-            mtime: manner.date.0,
-            ..Metadata::default()
-        };
-        match &node.content {
-            Content::Directory => layer.directory(path, metadata),
-            Content::File(content) => layer.file(path, content.clone(), metadata),
-            Content::Link(target) => {
-                let target = target.as_bytes().to_vec();
-                layer.add(path, EntryKind::Symlink { target }, metadata)
-            }
-        };
-    }
-    layer
 }
