@@ -12,86 +12,7 @@ use skiff_fs::layers::{
     Expected, Layer, LayerError, Limits, MergeOptions, TarLayer, inflate, merge,
 };
 use skiff_fs::pack::{DirectoryOptions, DirectorySink, FileData, InodeTree, Sink, SinkError};
-
-/// An archive, header by header.
-#[derive(Clone, Default)]
-struct Archive(Vec<u8>);
-
-impl Archive {
-    fn header(
-        &mut self,
-        kind: u8,
-        name: &[u8],
-        size: u64,
-        link: &[u8],
-        change: fn(&mut [u8; 512]),
-    ) {
-        let mut block = [0; 512];
-        let name = &name[..name.len().min(100)];
-        let link = &link[..link.len().min(100)];
-        block[..name.len()].copy_from_slice(name);
-        block[100..107].copy_from_slice(b"0000755");
-        block[108..115].copy_from_slice(b"0000000");
-        block[116..123].copy_from_slice(b"0000000");
-        block[124] = 0x80;
-        block[128..136].copy_from_slice(&size.to_be_bytes());
-        block[136..147].copy_from_slice(b"00000000012");
-        block[156] = kind;
-        block[157..157 + link.len()].copy_from_slice(link);
-        block[257..265].copy_from_slice(b"ustar\x0000");
-        change(&mut block);
-        block[148..156].fill(b' ');
-        let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
-        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        self.0.extend(block);
-    }
-
-    fn content(&mut self, bytes: &[u8]) {
-        self.0.extend(bytes);
-        self.0.resize(self.0.len().next_multiple_of(512), 0);
-    }
-
-    /// An extended header with these records.
-    fn pax(&mut self, records: &[(&str, &[u8])]) -> &mut Self {
-        let mut bytes = Vec::new();
-        for (key, value) in records {
-            let rest = key.len() + value.len() + 3;
-            let mut length = rest + 1;
-            while length != rest + length.to_string().len() {
-                length = rest + length.to_string().len();
-            }
-            bytes.extend(format!("{length} {key}=").as_bytes());
-            bytes.extend(*value);
-            bytes.push(b'\n');
-        }
-        self.header(b'x', b"x", bytes.len() as u64, b"", |_| {});
-        self.content(&bytes);
-        self
-    }
-
-    /// A member whose name and link may be anything.
-    fn add(&mut self, kind: u8, name: &[u8], link: &[u8]) -> &mut Self {
-        if name.len() > 100 || link.len() > 100 || name.contains(&0) {
-            self.pax(&[("path", name), ("linkpath", link)]);
-        }
-        let content: &[u8] = if kind == b'0' { b"written" } else { b"" };
-        self.header(kind, name, content.len() as u64, link, |_| {});
-        self.content(content);
-        self
-    }
-
-    fn end(&self) -> Vec<u8> {
-        [&*self.0, &[0; 1024]].concat()
-    }
-}
-
-fn archive(members: &[(u8, &[u8], &[u8])]) -> Vec<u8> {
-    let mut archive = Archive::default();
-    for (kind, name, link) in members {
-        archive.add(*kind, name, link);
-    }
-    archive.end()
-}
+use skiff_tests::archive::{Archive, archive};
 
 /// A folder with things that must stay as they are, and room for a target.
 struct Place {
@@ -429,7 +350,7 @@ fn sizes_that_are_not_true() {
         .header(b'0', b"two", 0, b"", |_| {});
     let mut inner = Archive::default();
     inner.header(b'0', b"../../hidden", 0, b"", |_| {});
-    archive.0.extend(&inner.0);
+    archive.append(&inner);
     place
         .archives("smuggled", &[archive.end()])
         .expect("a folder of the test");
@@ -543,13 +464,13 @@ impl Read for Many {
             let mut archive = Archive::default();
             match self.left {
                 0 => return Ok(0),
-                1 => archive.0 = vec![0; 1024],
+                1 => archive = Archive::of(vec![0; 1024]),
                 number => {
                     archive.add(b'5', format!("{}/{number}", number % 1000).as_bytes(), b"");
                 }
             }
             self.left -= 1;
-            self.block = archive.0;
+            self.block = archive.bytes();
             self.at = 0;
         }
         let count = buffer.len().min(self.block.len() - self.at);

@@ -3,13 +3,16 @@
 //! the two runs them.
 //!
 //! What differs, and why:
-//! - the text of scripts in `/.singularity.d` that belong to nobody's definition: skiff writes its
-//!   own, which do the same (compared by what programs in the images see);
+//! - the text of scripts in `/.singularity.d` and `/scif` that belong to nobody's definition: skiff
+//!   writes its own, which do the same (compared by what programs in the images see);
 //! - the date of the build, and the version of the program that built;
 //! - times of files that the build itself wrote, and of directories, some of which Apptainer writes to;
 //! - set-user-id bits, which Apptainer loses where it unpacks a SIF as an ordinary user;
+//! - further names of a file of the base that %post writes to: Apptainer has unpacked the base, so
+//!   that they change with it; skiff puts an overlay over it, where writing parts them;
 //! - how a single quote is quoted in a runscript.
 
+mod definitions;
 mod images;
 
 use std::fs::Permissions;
@@ -48,6 +51,11 @@ const fn case(name: &'static str, input: &'static str) -> Case {
 }
 
 impl Case {
+    const fn flags(mut self, flags: &'static [&'static str]) -> Self {
+        self.flags = flags;
+        self
+    }
+
     const fn commands(mut self, commands: &'static [&'static str]) -> Self {
         self.commands = commands;
         self
@@ -60,7 +68,10 @@ const VERSION: &str = "1";
 /// The folder that both programs build from.
 fn made() -> PathBuf {
     keep(
-        &format!("builds-{}", digest(&[VERSION, images::VERSION])),
+        &format!(
+            "builds-{}",
+            digest(&[VERSION, images::VERSION, definitions::VERSION])
+        ),
         |folder| {
             // Copying into archives is done by the ordinary user.
             ordinary().own(folder);
@@ -90,22 +101,27 @@ fn made() -> PathBuf {
             );
             oci::archive(&tree, &folder.join("base.tar"));
             images::make(folder);
+            definitions::make(folder);
             shell(folder, "chmod -R a+rX .");
-            let apptainer = program::real_apptainer().expect("required");
-            let outcome = ordinary()
-                .command(apptainer.called("apptainer"))
-                .args(["-s", "build"])
-                .arg(std::env::temp_dir().join(format!("base-{}.sif", std::process::id())))
-                .arg(format!("oci:{}", folder.join("layout-both").display()))
-                .env("APPTAINER_DISABLE_CACHE", "1")
-                .limit(Duration::from_secs(120))
-                .run();
-            outcome.expect_success("building the base");
-            let built = std::env::temp_dir().join(format!("base-{}.sif", std::process::id()));
-            std::fs::copy(&built, folder.join("base.sif")).expect("room");
-            std::fs::remove_file(built).expect("just made");
+            by_apptainer(folder, "oci:layout-both", "base.sif");
+            by_apptainer(folder, "oci:layout-full", "full.sif");
+            // Files of others would be nobody's where the user is root of a namespace.
+            ordinary().own_all(&folder.join("full"));
         },
     )
+}
+
+/// Builds `image` in `folder` from what is there.
+fn by_apptainer(folder: &Path, source: &str, image: &str) {
+    let apptainer = program::real_apptainer().expect("required");
+    let outcome = ordinary()
+        .command(apptainer.called("apptainer"))
+        .args(["-s", "build", image, source])
+        .cwd(folder)
+        .env("APPTAINER_DISABLE_CACHE", "1")
+        .limit(Duration::from_secs(120))
+        .run();
+    outcome.expect_success("building a base");
 }
 
 fn shell(folder: &Path, line: &str) {
@@ -275,7 +291,7 @@ fn picture(image: &Path) -> String {
     const LOOK: &str = r#"
         at=$("$1" sif list "$2" | awk -F'|' '/FS \(/ {split($4, a, "-"); print a[1] + 0}')
         unsquashfs -lln -o "$at" "$2" | grep squashfs-root | while read -r mode owner size day hour path; do
-            case $path in squashfs-root/.singularity.d/*) size=own;; esac
+            case $path in squashfs-root/.singularity.d/*|*/scif/env/01-base.sh) size=own;; esac
             case $mode in d*) size= day=;; esac
             case $path in */usr/bin/true) mode=${mode/s/x};; esac
             case $day in 2020-*) ;; *) day=; hour=;; esac
@@ -283,7 +299,7 @@ fn picture(image: &Path) -> String {
         done
         rm -rf tree
         unsquashfs -q -n -no-xattrs -o "$at" -d tree "$2" >/dev/null 2>&1
-        cd tree && find . -type f -readable ! -path './.singularity.d/*' -exec sha256sum {} +
+        cd tree && find . -type f -readable ! -path './.singularity.d/*' ! -path '*/scif/env/01-base.sh' -exec sha256sum {} +
         cd .. && chmod -R u+rwX tree && rm -rf tree"#;
     let apptainer = program::real_apptainer().expect("required");
     let outcome = ordinary()
@@ -360,6 +376,8 @@ fn ran(program: &Program, image: &Path, command: &str) -> String {
     let output = outcome
         .stdout_text()
         .replace(&*image.to_string_lossy(), "IMAGE");
+    // What Apptainer's default script ends its line with is for some shells another line end.
     let output = output.replace("container\\n\n", "container\n");
+    let output = output.replace("container\n\n", "container\n");
     format!("{output}\nexit code {:?}", outcome.code())
 }

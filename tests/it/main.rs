@@ -15,6 +15,7 @@ mod faults;
 mod gpu;
 mod guide;
 mod hostile;
+mod hostile_layers;
 mod identity;
 mod instance;
 mod interrupted;

@@ -184,3 +184,51 @@ fn a_name_as_a_file() {
     error_lines(&outcome, 1);
     place.wait_for_the_end();
 }
+
+#[test]
+fn how_far_it_is_is_told_to_programs() {
+    require!("events of pull"; Skiff);
+    let place = Place::new("pull-events");
+    let folder = layout(&place);
+    let registry = Registry::new();
+    registry.add_layout("lab/image", "1", &folder);
+    let server = Server::start(registry);
+    let name = format!("docker://{}/lab/image:1", server.host());
+    let outcome = in_folder(&place, &["pull", "--json", "x.sif", &name])
+        .run()
+        .expect_success("pull --json");
+    let events: Vec<serde_json::Value> = outcome
+        .stdout_text()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an object a line"))
+        .collect();
+    let of = |kind: &str| -> Vec<&serde_json::Value> {
+        let kind = serde_json::json!(kind);
+        events
+            .iter()
+            .filter(|event| event["event"] == kind)
+            .collect()
+    };
+    let layers = of("layer");
+    assert_eq!(layers.len(), 3, "{events:?}");
+    for layer in layers {
+        let last = of("fetched")
+            .into_iter()
+            .rfind(|event| event["number"] == layer["number"]);
+        assert_eq!(last.expect("fetched")["bytes"], layer["size"], "{events:?}");
+    }
+    assert!(!of("written").is_empty());
+    let file = &of("complete")[0]["file"];
+    assert_eq!(*events.last().expect("some"), *of("complete")[0]);
+    assert_eq!(*file, "x.sif");
+    // Of any command, beside its other lines.
+    let outcome = in_folder(&place, &["build", "y.sif", &name])
+        .env("SKIFF_PROGRESS", "json")
+        .run()
+        .expect_success("build");
+    assert!(outcome.stdout_text().is_empty());
+    let said = outcome.stderr_text();
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with('{')).collect();
+    assert!(lines.len() > 4, "{said}");
+    assert!(said.contains("INFO:    Build complete: y.sif"));
+}

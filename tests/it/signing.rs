@@ -385,3 +385,45 @@ fn a_list_of_signers_decides_what_runs() {
     assert_eq!(code, Some(255));
     assert!(last.contains("while loading ECL configuration"), "{last}");
 }
+
+/// What is said of the image that a build starts from, without the text of a keyserver.
+fn said_of_base(outcome: &Outcome) -> Vec<String> {
+    assert!(outcome.success(), "{outcome}");
+    let said = outcome.stderr_text();
+    let lines = said.lines().filter(|line| {
+        line.contains("ootstrap image")
+            || line.contains("integrity:")
+            || line.contains("Extracting")
+    });
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn builds_look_at_the_signatures_of_what_they_start_from() {
+    require!("builds from signed images"; Skiff, Apptainer);
+    let folder = Folder::new();
+    std::fs::create_dir(folder.0.join("root")).expect("ours");
+    ordinary().own(&folder.0.join("root"));
+    folder.good(apptainer(), "-s build base.sif root");
+    folder.good(
+        apptainer(),
+        "key newpair -b 2048 -N Maker -E m@example.org -C test --password= -U=false",
+    );
+    folder.copy("base.sif", "signed.sif");
+    folder.good(apptainer(), "sign signed.sif");
+    for (keys, count) in [("ring", 2), ("none", 4)] {
+        for (image, warned) in [("base.sif", false), ("signed.sif", keys == "none")] {
+            let all = [apptainer(), skiff()].map(|program| {
+                let mut cmd = ordinary().command(program.called("apptainer"));
+                cmd.cwd(&folder.0)
+                    .env("APPTAINER_KEYSDIR", folder.0.join(keys))
+                    .env("SKIFF_LINGER", "1")
+                    .args(["build", "-F", "made.sif", image])
+                    .limit(Duration::from_secs(60));
+                said_of_base(&cmd.run())
+            });
+            assert_eq!(all[0], all[1], "{image}");
+            assert_eq!(all[1].len(), if warned { count } else { 2 }, "{all:?}");
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! The tests drive the real binary from outside and link nothing of the product, so that they can
 //! run on real Apptainer first: a test that fails there is wrong.
 
+pub mod archive;
 pub mod command;
 pub mod debian;
 pub mod image;

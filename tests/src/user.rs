@@ -109,4 +109,18 @@ impl User {
                 .unwrap_or_else(|error| panic!("chown {}: {error}", path.display()));
         }
     }
+
+    /// Makes a tree theirs, where the caller can.
+    ///
+    /// # Panics
+    /// When it cannot be.
+    pub fn own_all(&self, tree: &Path) {
+        if self.switch {
+            Cmd::new("/bin/chown")
+                .args(["-Rh", &format!("{}:{}", self.uid, self.gid)])
+                .arg(tree)
+                .run()
+                .expect_success("chown");
+        }
+    }
 }

@@ -26,6 +26,7 @@ mod stage;
 mod trust;
 
 pub(crate) use as_root::{as_root, has_other_owners};
+pub(crate) use trust::remark;
 
 use std::path::{Path, PathBuf};
 

@@ -13,6 +13,7 @@ pub mod assemble;
 mod base;
 pub mod converted;
 mod copy;
+pub mod events;
 mod fetch;
 mod finish;
 pub mod lazy;
@@ -33,9 +34,10 @@ pub use watch::Watch;
 
 use std::path::Path;
 
+use skiff_fs::image::Image;
 use skiff_fs::pack::Replace;
 
-use crate::build::{as_root, has_other_owners};
+use crate::build::{as_root, has_other_owners, remark};
 use crate::cli::Context;
 use crate::cli::build::BuildArgs;
 use crate::encryption::Seal;
@@ -62,11 +64,11 @@ pub fn build(
         Source::Oci(_) | Source::Remote(_) => false,
     };
     if !fakeroot && !closed {
-        return build_here(spec, options, target, args, seal, false);
+        return build_here(spec, options, target, args, seal, false, context);
     }
     // Who is root only to be able to read it all does not make others owners of the image's files.
     as_root(args, context, || {
-        build_here(spec, options, target, args, seal, !fakeroot)
+        build_here(spec, options, target, args, seal, !fakeroot, context)
     })
 }
 
@@ -77,6 +79,7 @@ fn build_here(
     args: &BuildArgs,
     seal: Option<Seal>,
     all_root: bool,
+    context: &Context,
 ) -> anyhow::Result<()> {
     let watch = Watch::new();
     let manner = Manner {
@@ -91,21 +94,32 @@ fn build_here(
             "The --fix-perms option modifies the filesystem permissions on the resulting container.",
         );
     }
-    let parts = parts(spec, options, &manner, &watch)?;
+    let parts = parts(spec, options, &manner, &watch, context)?;
     put(parts, target, args.target.sandbox, 0o755, &manner, &watch)?;
+    events::complete(target);
     output::info(format_args!("Build complete: {}", target.display()));
     Ok(())
 }
 
 /// What the image that `spec` names consists of, once it is one of ours.
-fn parts(spec: &Spec, options: &Options, manner: &Manner, watch: &Watch) -> anyhow::Result<Parts> {
+fn parts(
+    spec: &Spec,
+    options: &Options,
+    manner: &Manner,
+    watch: &Watch,
+    context: &Context,
+) -> anyhow::Result<Parts> {
     match &spec.source {
         Source::Oci(source) => {
             watch.info("Fetching OCI image...");
             let found = oci::find(source, options, watch)?;
             oci::parts(&found, spec, manner, watch)
         }
-        Source::Local(path) => local::parts(path, spec, manner, watch),
+        Source::Local(path) => {
+            let image = Image::open(path)?;
+            remark(&image, &path.to_string_lossy(), context);
+            local::parts(&image, spec, manner, watch)
+        }
         Source::Remote(reference) => {
             let file = fetch::temporary(reference, options, watch)?;
             local::parts_of(file, &reference.name(), spec, manner, watch)

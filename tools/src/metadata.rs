@@ -4,6 +4,7 @@
 //! `/.singularity.d` and `/scif` of the tree. The two sources are not equally rich, and the
 //! differences are Apptainer's: see [`Metadata::select`].
 
+pub mod arch;
 pub mod files;
 pub mod gather;
 pub mod json;

@@ -78,6 +78,8 @@ variants! {
     xz_dictionary: "-comp xz -b 1M -Xdict-size 512K";
     lz4: "-comp lz4";
     lz4_4k: "-comp lz4 -b 4K";
+    lzo: "-comp lzo";
+    lzo_1m: "-comp lzo -b 1M -Xcompression-level 9";
     no_fragments: "-no-fragments -comp lz4";
     always_fragments: "-always-use-fragments -comp lz4";
     nothing_compressed: "-no-compression";

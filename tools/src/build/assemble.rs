@@ -11,9 +11,10 @@ use skiff_launcher::room::{Room, StepError};
 use super::Job;
 use super::base::Base;
 use super::stage::{Made, inside};
-use crate::convert::Watch;
 use crate::convert::assemble::{Parts, sandbox, sif};
+use crate::convert::{Watch, events};
 use crate::dot_singularity::inspection;
+use crate::metadata::arch::of_programs;
 use crate::metadata::sandbox::SandboxFiles;
 use crate::output;
 
@@ -35,6 +36,7 @@ pub(super) fn assemble(job: &Job<'_>, room: &Room<'_>, made: &Made) -> Result<()
             image(job, made).map_err(|error| format!("{error:#}"))
         })?;
     }
+    events::complete(job.shown);
     output::info(format_args!("Build complete: {}", job.shown.display()));
     Ok(())
 }
@@ -50,7 +52,7 @@ fn parts(job: &Job<'_>, made: &Made) -> anyhow::Result<Parts> {
         Some(changes) => Box::new(DirectoryLayer::upper(changes)),
         None => Box::new(DirectoryLayer::new(&made.root)),
     }];
-    let mut arch = None;
+    let mut arch = of_programs(&files);
     match &made.base {
         Base::Nothing => {}
         Base::Directory(path) => layers.push(Box::new(DirectoryLayer::new(path))),
@@ -59,7 +61,7 @@ fn parts(job: &Job<'_>, made: &Made) -> anyhow::Result<Parts> {
             let tree = tree.context("ext3 images cannot be built from: make a sandbox of it")?;
             let name = image.path().display().to_string();
             layers.push(Box::new(TreeLayer::new(name, tree)));
-            arch = image.arch();
+            arch = arch.or(image.arch());
         }
     }
     Ok(Parts {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use skiff_fs::format::sif::DataType;
 use skiff_fs::image::Image;
 use skiff_fs::integrity::pgp::fingerprint_text;
 use skiff_fs::integrity::{Keys, SignedImage, default_tasks, signed_with, verify};
@@ -25,20 +26,8 @@ pub(super) fn check(stage: &Stage, image: &Image, context: &Context) -> Result<(
         .map(|print| print.trim().trim_start_matches("0x").to_uppercase())
         .filter(|print| !print.is_empty())
         .collect();
-    let is_signed = image.sif().is_some_and(|sif| {
-        let mut objects = sif.descriptors.iter();
-        objects.any(|object| object.data_type == skiff_fs::format::sif::DataType::Signature)
-    });
-    if wanted.is_empty() && !is_signed {
-        return Ok(());
-    }
-    let name = stage.value("from").unwrap_or_default();
     if wanted.is_empty() {
-        output::info(format_args!("Verifying bootstrap image {name}"));
-        if let Err(reason) = verified(image, context) {
-            output::warning(reason);
-            output::warning("Bootstrap image could not be verified, but build will continue.");
-        }
+        remark(image, stage.value("from").unwrap_or_default(), context);
         return Ok(());
     }
     let list = wanted.join(" ");
@@ -47,6 +36,20 @@ pub(super) fn check(stage: &Stage, image: &Image, context: &Context) -> Result<(
     ));
     signed_by_all(image, &wanted, context)
         .map_err(|reason| format!("while checking fingerprint: {reason}"))
+}
+
+/// Warns where the signatures of `image`, which the user calls `name`, do not hold.
+pub(crate) fn remark(image: &Image, name: &str, context: &Context) {
+    let Some(sif) = image.sif() else {
+        return;
+    };
+    output::info(format_args!("Verifying bootstrap image {name}"));
+    let mut objects = sif.descriptors.iter();
+    let is_signed = objects.any(|object| object.data_type == DataType::Signature);
+    if let Some(reason) = verified(image, context).err().filter(|_| is_signed) {
+        output::warning(reason);
+        output::warning("Bootstrap image could not be verified, but build will continue.");
+    }
 }
 
 /// In Apptainer's words.

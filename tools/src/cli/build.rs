@@ -163,6 +163,10 @@ pub struct PullArgs {
     /// Write a small file that names the image, whose content is fetched when it is used
     #[arg(long)]
     pub lazy: bool,
+    /// Tell how far it is on standard output, a JSON object a line (SKIFF_PROGRESS=json: any
+    /// command, on standard error)
+    #[arg(long)]
+    pub json: bool,
     /// Platform.
     #[command(flatten)]
     pub platform: PlatformArgs,

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use crate::cli::Context;
 use crate::cli::build::PullArgs;
 use crate::convert::options::warn_of_architecture;
-use crate::convert::{self, Options, Source, Spec};
+use crate::convert::{self, Options, Source, Spec, events};
 use crate::exit::ExitStatus;
 
 /// `pull [FILE] NAME`
@@ -23,6 +23,9 @@ pub fn run(args: &PullArgs, context: &Context) -> anyhow::Result<ExitStatus> {
         [file, name] => (Some(PathBuf::from(file)), name),
         _ => bail!("pull takes a name, and perhaps a file before it"),
     };
+    if args.json {
+        events::print();
+    }
     let spec = spec(name)?;
     let file = file
         .or_else(|| {
@@ -46,6 +49,7 @@ pub fn run(args: &PullArgs, context: &Context) -> anyhow::Result<ExitStatus> {
         Source::Remote(_) | Source::Local(_) => "While pulling image",
     };
     convert::pull(&spec, &options, &target, args).context(what)?;
+    events::complete(&target);
     Ok(ExitStatus::Success)
 }
 

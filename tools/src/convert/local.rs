@@ -14,7 +14,8 @@ use super::assemble::{Manner, Parts};
 use super::finish;
 use super::source::Spec;
 use super::watch::Watch;
-use crate::metadata::files::TreeFiles;
+use crate::metadata::arch;
+use crate::metadata::files::{Files, TreeFiles};
 use crate::metadata::sandbox::SandboxFiles;
 
 /// The largest object that is carried along.
@@ -25,58 +26,41 @@ const MAX_OBJECT: u64 = 16 << 20;
 /// # Errors
 /// When it is none, or cannot be read.
 pub(super) fn parts(
-    path: &Path,
-    spec: &Spec,
-    manner: &Manner,
-    watch: &Watch,
-) -> anyhow::Result<Parts> {
-    parts_of_image(&Image::open(path)?, spec, manner, watch)
-}
-
-/// As [`parts`], from an open file.
-pub(super) fn parts_of(
-    file: File,
-    name: &str,
-    spec: &Spec,
-    manner: &Manner,
-    watch: &Watch,
-) -> anyhow::Result<Parts> {
-    parts_of_image(
-        &Image::from_file(file, Path::new(name))?,
-        spec,
-        manner,
-        watch,
-    )
-}
-
-fn parts_of_image(
     image: &Image,
     spec: &Spec,
     manner: &Manner,
     watch: &Watch,
 ) -> anyhow::Result<Parts> {
     let name = image.path().display().to_string();
-    let arch = image.arch().filter(|arch| *arch != Arch::Unknown);
-    let arch = arch.unwrap_or_else(Arch::host);
-    let (layer, around): (Box<dyn Layer>, _) = match image.kind() {
+    let known = image.arch().filter(|arch| *arch != Arch::Unknown);
+    let arch_of = |files: &dyn Files| {
+        arch::of_programs(files)
+            .or(known)
+            .unwrap_or_else(Arch::host)
+    };
+    let (layer, around, arch): (Box<dyn Layer>, _, _) = match image.kind() {
         ImageKind::Sandbox => {
             watch.info("Extracting local image...");
             let path = image.path().to_owned();
             let files = SandboxFiles::open(&path)?;
+            let arch = arch_of(&files);
             let around = finish::image(&files, spec, manner, arch)?;
-            (Box::new(DirectoryLayer::new(&path)), around)
+            (Box::new(DirectoryLayer::new(&path)), around, arch)
         }
         ImageKind::Ext3 { .. } => bail!(
             "{name} is an ext3 image: start a program in it, or mount it, and build from the directory"
         ),
         ImageKind::Sif(_) | ImageKind::Squashfs { .. } => {
-            if image.sif().is_some() {
-                watch.info(&format!("Verifying bootstrap image {name}"));
-            }
             watch.info("Extracting local image...");
             let tree = image.tree(&SquashfsOptions::default())?;
-            let around = finish::image(&TreeFiles(&*tree), spec, manner, arch)?;
-            (Box::new(TreeLayer::new(name, Arc::clone(&tree))), around)
+            let files = TreeFiles(&*tree);
+            let arch = arch_of(&files);
+            let around = finish::image(&files, spec, manner, arch)?;
+            (
+                Box::new(TreeLayer::new(name, Arc::clone(&tree))),
+                around,
+                arch,
+            )
         }
     };
     let mut json = around.json;
@@ -89,6 +73,22 @@ fn parts_of_image(
         json,
         arch: Some(arch),
     })
+}
+
+/// As [`parts`], from an open file.
+pub(super) fn parts_of(
+    file: File,
+    name: &str,
+    spec: &Spec,
+    manner: &Manner,
+    watch: &Watch,
+) -> anyhow::Result<Parts> {
+    parts(
+        &Image::from_file(file, Path::new(name))?,
+        spec,
+        manner,
+        watch,
+    )
 }
 
 /// The configuration that a SIF made of an OCI image has.

@@ -1,18 +1,22 @@
-//! How far a conversion is: lines, and bars on a terminal.
+//! How far a conversion is: lines, bars on a terminal, events for programs.
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use skiff_fs::format::oci::Count;
 use skiff_fs::remote::{Event, Observer};
 
+use super::events::{self, Event as Step};
 use crate::output::{self, Level};
 
 /// Bars of layers shown at a time.
 const MAX_BARS: usize = 24;
+
+/// Between two events of the same kind.
+const EVENTS_APART: Duration = Duration::from_millis(250);
 
 /// What watches a conversion. Clones watch the same one.
 #[derive(Clone)]
@@ -23,17 +27,51 @@ struct Shared {
     layers: Mutex<Vec<(ProgressBar, u64)>>,
     writing: Mutex<Option<ProgressBar>>,
     fetched: AtomicU64,
+    /// When events are wanted.
+    told: Option<Mutex<Told>>,
+}
+
+/// What events have told, and when.
+#[derive(Default)]
+struct Told {
+    /// Bytes here, bytes in all, and the last event, by layer.
+    layers: Vec<(u64, u64, Option<Instant>)>,
+    written: Option<Instant>,
+}
+
+impl Told {
+    fn count(&mut self, number: usize, more: u64) {
+        let Some((bytes, size, last)) = self.layers.get_mut(number) else {
+            return;
+        };
+        *bytes += more;
+        if *bytes >= *size || due(last) {
+            let bytes = *bytes;
+            events::tell(&Step::Fetched { number, bytes });
+        }
+    }
+}
+
+/// Whether it is time for the next event, which is then told.
+fn due(last: &mut Option<Instant>) -> bool {
+    if last.is_some_and(|last| last.elapsed() < EVENTS_APART) {
+        return false;
+    }
+    *last = Some(Instant::now());
+    true
 }
 
 impl Watch {
     /// Shows bars where standard error is a terminal, and somebody wants to see them.
     pub fn new() -> Self {
-        let wanted = io::stderr().is_terminal() && output::shows(Level::Info);
+        let events = events::wanted();
+        let wanted = io::stderr().is_terminal() && output::shows(Level::Info) && !events;
         Self(Arc::new(Shared {
             bars: wanted.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr())),
             layers: Mutex::default(),
             writing: Mutex::default(),
             fetched: AtomicU64::new(0),
+            told: events.then(Mutex::default),
         }))
     }
 
@@ -69,9 +107,21 @@ impl Watch {
                 known.push((bar, *size));
             }
         }
+        if let Some(told) = &self.0.told {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.layers = layers.iter().map(|(_, size)| (0, *size, None)).collect();
+            for (number, (name, size)) in layers.iter().enumerate() {
+                let size = *size;
+                events::tell(&Step::Layer { number, name, size });
+            }
+        }
         let shared = Arc::clone(&self.0);
         Box::new(move |layer, bytes| {
             shared.fetched.fetch_add(bytes, Ordering::Relaxed);
+            if let Some(told) = &shared.told {
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                told.count(layer, bytes);
+            }
             if shared.bars.is_none() {
                 return;
             }
@@ -87,6 +137,12 @@ impl Watch {
 
     /// Content was written, so many bytes so far.
     pub fn content(&self, bytes: u64) {
+        if let Some(told) = &self.0.told {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if due(&mut told.written) {
+                events::tell(&Step::Written { bytes });
+            }
+        }
         let Some(bars) = &self.0.bars else {
             return;
         };

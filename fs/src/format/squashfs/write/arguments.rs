@@ -9,7 +9,7 @@ const NO_EFFECT: &[(&str, &str)] = &[
     ("-Xstrategy", "strategies are chosen by block"),
     ("-Xwindow-size", "the window is always 15 bits"),
     ("-Xhc", "only the fast variant is at hand"),
-    ("-Xalgorithm", "only lzo has algorithms"),
+    ("-Xalgorithm", "lzo is packed in one way only"),
 ];
 
 /// Options that say what is done anyway, or nothing about the result; the second list has values.
@@ -199,20 +199,22 @@ impl<'a> Reader<'a> {
                 dictionary: self.dictionary()?,
             },
             Some("lz4") => Compressor::Lz4,
-            Some("lzo") => {
-                return refuse("skiff reads lzo but cannot write it; lz4 and zstd are better");
-            }
+            Some("lzo") => Compressor::Lzo,
             Some("lzma") => {
                 return refuse("Linux has no decoder for it; use xz");
             }
-            Some(_) => return refuse("not one of gzip, xz, lz4, zstd"),
+            Some(_) => return refuse("not one of gzip, xz, lz4, lzo, zstd"),
         };
         if self.dictionary.is_some() && name != Some("xz") {
             return Err(ArgumentError::Together(
                 "-Xdict-size is an option of -comp xz".to_owned(),
             ));
         }
-        if level.is_some() && !matches!(name, Some("gzip" | "zstd")) {
+        if level.is_some() && name == Some("lzo") {
+            let why = "lzo is packed in one way only";
+            self.notes
+                .push(format!("-Xcompression-level has no effect: {why}"));
+        } else if level.is_some() && !matches!(name, Some("gzip" | "zstd")) {
             return Err(ArgumentError::Together(
                 "-Xcompression-level is an option of -comp gzip and -comp zstd".to_owned(),
             ));
@@ -274,4 +276,73 @@ fn size(text: &str) -> Option<u32> {
         },
     };
     digits.parse::<u32>().ok()?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_mksquashfs() {
+        let parse = |text| WriteOptions::from_mksquashfs_args(text);
+        let options = |text| parse(text).unwrap().0;
+        assert_eq!(options(""), WriteOptions::default());
+        assert_eq!(options("-comp gzip").compressor, Compressor::GZIP);
+        assert_eq!(
+            options("-Xcompression-level 3").compressor,
+            Compressor::Gzip { level: 3 }
+        );
+        assert_eq!(
+            options("-comp zstd -Xcompression-level 19 -b 1M -processors 3"),
+            WriteOptions {
+                compressor: Compressor::Zstd { level: 19 },
+                block_size: 1 << 20,
+                threads: 3,
+                ..WriteOptions::default()
+            }
+        );
+        assert_eq!(
+            options("-comp xz -Xdict-size 50% -b 64K").compressor,
+            Compressor::Xz {
+                dictionary: Some(32 << 10)
+            }
+        );
+        assert_eq!(options("-all-root -noappend -quiet").uid, Some(0));
+        assert_eq!(options("-comp lzo -b 1M").compressor, Compressor::Lzo);
+        let (_, notes) = parse("-comp lzo -Xalgorithm lzo1x_1 -Xcompression-level 3").unwrap();
+        assert_eq!(notes.len(), 2);
+        let (_, notes) = parse("-mem 4G -noI").unwrap();
+        assert_eq!(notes, ["-mem has no effect: skiff uses little memory"]);
+        for (text, message) in [
+            (
+                "-what",
+                "--mksquashfs-args: -what is not an option that skiff's squashfs writer has",
+            ),
+            ("-b", "--mksquashfs-args: -b needs a value"),
+            (
+                "-b 100",
+                "--mksquashfs-args: squashfs blocks have 4K to 1M bytes, a power of two, not 100",
+            ),
+            ("-b 1G", "--mksquashfs-args: -b 1G: not a size"),
+            (
+                "-comp lzma",
+                "--mksquashfs-args: -comp lzma: Linux has no decoder for it; use xz",
+            ),
+            (
+                "-comp zip",
+                "--mksquashfs-args: -comp zip: not one of gzip, xz, lz4, lzo, zstd",
+            ),
+            (
+                "-comp gzip -Xcompression-level 10",
+                "--mksquashfs-args: gzip has levels 1 to 9, not 10",
+            ),
+            (
+                "-comp lz4 -Xcompression-level 1",
+                "--mksquashfs-args: -Xcompression-level is an option of -comp gzip and -comp zstd",
+            ),
+        ] {
+            let error: ArgumentError = parse(text).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+    }
 }

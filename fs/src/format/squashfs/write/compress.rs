@@ -19,6 +19,7 @@ pub(super) enum Packer {
     /// With so large a dictionary; xz sets up a coder for each block anyway.
     Xz(u32),
     Lz4,
+    Lzo(Box<lzokay::compress::Dict>),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
@@ -34,6 +35,7 @@ impl Packer {
                 Self::Xz(size.max(DICTIONARY_MIN))
             }
             Compressor::Lz4 => Self::Lz4,
+            Compressor::Lzo => Self::Lzo(lzokay::compress::Dict::new()),
             Compressor::Zstd { level } => Self::Zstd(zstd::bulk::Compressor::new(level)?),
         })
     }
@@ -51,6 +53,9 @@ impl Packer {
             Self::Gzip(gzip) => gzip.zlib_compress(input, output).ok(),
             Self::Xz(dictionary) => xz(*dictionary, input, output),
             Self::Lz4 => lz4_flex::block::compress_into(input, output).ok(),
+            Self::Lzo(dictionary) => {
+                lzokay::compress::compress_no_alloc(input, output, dictionary).ok()
+            }
             Self::Zstd(zstd) => zstd.compress_to_buffer(input, &mut output[..]).ok(),
         };
         len.filter(|len| *len < input.len())
@@ -61,6 +66,7 @@ impl Packer {
             Self::Gzip(gzip) => gzip.zlib_compress_bound(len),
             // Where it does not fit, it has not become smaller.
             Self::Xz(_) => len,
+            Self::Lzo(_) => lzokay::compress::compress_worst_size(len),
             Self::Lz4 => lz4_flex::block::get_maximum_output_size(len),
             Self::Zstd(_) => zstd::zstd_safe::compress_bound(len),
         }

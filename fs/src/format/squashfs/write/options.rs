@@ -23,6 +23,8 @@ pub enum Compressor {
     },
     /// LZ4 block.
     Lz4,
+    /// LZO1X without a frame.
+    Lzo,
     /// Zstandard frame.
     Zstd {
         /// 1 to 22.
@@ -43,6 +45,7 @@ impl Compressor {
             Self::Gzip { .. } => Codec::Gzip,
             Self::Xz { .. } => Codec::Xz,
             Self::Lz4 => Codec::Lz4,
+            Self::Lzo => Codec::Lzo,
             Self::Zstd { .. } => Codec::Zstd,
         }
     }
@@ -129,7 +132,7 @@ impl WriteOptions {
         let (name, level, most) = match self.compressor {
             Compressor::Gzip { level } => ("gzip", level, 9),
             Compressor::Zstd { level } => ("zstd", level, 22),
-            Compressor::Xz { .. } | Compressor::Lz4 => return Ok(()),
+            Compressor::Xz { .. } | Compressor::Lz4 | Compressor::Lzo => return Ok(()),
         };
         if !(1..=most).contains(&level) {
             return Err(format!("{name} has levels 1 to {most}, not {level}"));

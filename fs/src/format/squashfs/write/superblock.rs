@@ -41,6 +41,7 @@ impl Superblock {
         let options = &self.options;
         let compression: u16 = match options.compressor {
             Compressor::Gzip { .. } => 1,
+            Compressor::Lzo => 3,
             Compressor::Xz { .. } => 4,
             Compressor::Lz4 => 5,
             Compressor::Zstd { .. } => 6,
@@ -108,7 +109,10 @@ pub(super) fn compressor_options(options: &WriteOptions) -> Vec<u8> {
             dictionary: Some(size),
         } if size != options.block_size => [size.to_le_bytes(), [0; 4]].concat(),
         Compressor::Lz4 => [LZ4_LEGACY.to_le_bytes(), [0; 4]].concat(),
-        Compressor::Gzip { .. } | Compressor::Zstd { .. } | Compressor::Xz { .. } => {
+        Compressor::Gzip { .. }
+        | Compressor::Zstd { .. }
+        | Compressor::Xz { .. }
+        | Compressor::Lzo => {
             return Vec::new();
         }
     };

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{ArgumentError, Compressor, SquashfsWriter, WriteOptions};
+use super::{Compressor, SquashfsWriter, WriteOptions};
 use crate::format::squashfs::{Squashfs, SquashfsOptions};
 use crate::pack::{Content, FileData, Inode, InodeId, InodeTree, Metadata, Sink, SinkError, Xattr};
 use crate::source::MemorySource;
@@ -131,10 +131,11 @@ fn list(squashfs: &Squashfs, node: NodeRef) -> Vec<Vec<u8>> {
     names
 }
 
-const COMPRESSORS: [Compressor; 4] = [
+const COMPRESSORS: [Compressor; 5] = [
     Compressor::GZIP,
     Compressor::ZSTD,
     Compressor::Lz4,
+    Compressor::Lzo,
     Compressor::Xz { dictionary: None },
 ];
 
@@ -538,65 +539,4 @@ fn a_full_disk_is_said() {
         panic!("{error}");
     };
     assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
-}
-
-#[test]
-fn arguments_of_mksquashfs() {
-    let parse = |text| WriteOptions::from_mksquashfs_args(text);
-    let options = |text| parse(text).unwrap().0;
-    assert_eq!(options(""), WriteOptions::default());
-    assert_eq!(options("-comp gzip").compressor, Compressor::GZIP);
-    assert_eq!(
-        options("-Xcompression-level 3").compressor,
-        Compressor::Gzip { level: 3 }
-    );
-    assert_eq!(
-        options("-comp zstd -Xcompression-level 19 -b 1M -processors 3"),
-        WriteOptions {
-            compressor: Compressor::Zstd { level: 19 },
-            block_size: 1 << 20,
-            threads: 3,
-            ..WriteOptions::default()
-        }
-    );
-    assert_eq!(
-        options("-comp xz -Xdict-size 50% -b 64K").compressor,
-        Compressor::Xz {
-            dictionary: Some(32 << 10)
-        }
-    );
-    assert_eq!(options("-all-root -noappend -quiet").uid, Some(0));
-    let (_, notes) = parse("-mem 4G -noI").unwrap();
-    assert_eq!(notes, ["-mem has no effect: skiff uses little memory"]);
-    for (text, message) in [
-        (
-            "-what",
-            "--mksquashfs-args: -what is not an option that skiff's squashfs writer has",
-        ),
-        ("-b", "--mksquashfs-args: -b needs a value"),
-        (
-            "-b 100",
-            "--mksquashfs-args: squashfs blocks have 4K to 1M bytes, a power of two, not 100",
-        ),
-        ("-b 1G", "--mksquashfs-args: -b 1G: not a size"),
-        (
-            "-comp lzma",
-            "--mksquashfs-args: -comp lzma: Linux has no decoder for it; use xz",
-        ),
-        (
-            "-comp zip",
-            "--mksquashfs-args: -comp zip: not one of gzip, xz, lz4, zstd",
-        ),
-        (
-            "-comp gzip -Xcompression-level 10",
-            "--mksquashfs-args: gzip has levels 1 to 9, not 10",
-        ),
-        (
-            "-comp lz4 -Xcompression-level 1",
-            "--mksquashfs-args: -Xcompression-level is an option of -comp gzip and -comp zstd",
-        ),
-    ] {
-        let error: ArgumentError = parse(text).unwrap_err();
-        assert_eq!(error.to_string(), message);
-    }
 }
