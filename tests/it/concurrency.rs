@@ -162,8 +162,10 @@ fn traces(own: &Own) -> BTreeSet<String> {
             let own = path
                 .symlink_metadata()
                 .is_ok_and(|meta| meta.uid() == user.uid);
-            // Folders of tests that run beside this one.
-            let beside = entry.file_name().to_string_lossy().starts_with("skiff-");
+            // Folders of tests that run beside this one, and what Apptainer leaves in them.
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let mut others = ["skiff-", "overlay-", "build-temp-"].iter();
+            let beside = others.any(|begin| name.starts_with(begin));
             if own && !beside {
                 traces.insert(format!("file {}", path.display()));
             }

@@ -42,14 +42,9 @@ pub(super) fn oci(
     )
 }
 
-/// Around the files of another image.
-pub(super) fn image(
-    files: &dyn Files,
-    spec: &Spec,
-    manner: &Manner,
-    arch: Arch,
-) -> anyhow::Result<Around> {
-    around(Begun::Image, None, files, spec, manner, arch)
+/// Around the files of another image, whose labels say where they were put together.
+pub(super) fn image(files: &dyn Files, spec: &Spec, manner: &Manner) -> anyhow::Result<Around> {
+    around(Begun::Image, None, files, spec, manner, Arch::host())
 }
 
 fn around(

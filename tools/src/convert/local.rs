@@ -44,7 +44,7 @@ pub(super) fn parts(
             let path = image.path().to_owned();
             let files = SandboxFiles::open(&path)?;
             let arch = arch_of(&files);
-            let around = finish::image(&files, spec, manner, arch)?;
+            let around = finish::image(&files, spec, manner)?;
             (Box::new(DirectoryLayer::new(&path)), around, arch)
         }
         ImageKind::Ext3 { .. } => bail!(
@@ -55,7 +55,7 @@ pub(super) fn parts(
             let tree = image.tree(&SquashfsOptions::default())?;
             let files = TreeFiles(&*tree);
             let arch = arch_of(&files);
-            let around = finish::image(&files, spec, manner, arch)?;
+            let around = finish::image(&files, spec, manner)?;
             (
                 Box::new(TreeLayer::new(name, Arc::clone(&tree))),
                 around,
@@ -63,6 +63,12 @@ pub(super) fn parts(
             )
         }
     };
+    if arch != Arch::host() {
+        watch.warning(&format!(
+            "Architecture {arch} does not match build arch {}",
+            Arch::host()
+        ));
+    }
     let mut json = around.json;
     if let Some(config) = oci_config(image)? {
         json.insert("oci-config.json".to_owned(), config);
