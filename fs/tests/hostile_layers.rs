@@ -1,6 +1,13 @@
 //! Layers that were made to do harm, written to a directory: nothing is written outside of it, and
 //! what cannot be right is refused with a line that says why.
 
+#[path = "../../tests/src/archive.rs"]
+#[expect(
+    unreachable_pub,
+    reason = "of the tests' own crate, on which nothing of the product depends"
+)]
+mod archive;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Cursor, Read, Write};
@@ -8,11 +15,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use archive::{Archive, archive};
 use skiff_fs::layers::{
     Expected, Layer, LayerError, Limits, MergeOptions, TarLayer, inflate, merge,
 };
 use skiff_fs::pack::{DirectoryOptions, DirectorySink, FileData, InodeTree, Sink, SinkError};
-use skiff_tests::archive::{Archive, archive};
 
 /// A folder with things that must stay as they are, and room for a target.
 struct Place {

@@ -1,6 +1,7 @@
 //! Building from definition files, from outside: every section, several stages, what is left of
 //! builds that fail or are ended, and images that try to get out.
 
+mod agents;
 mod ends;
 mod escapes;
 mod sections;

@@ -12,6 +12,7 @@
 //!   that they change with it; skiff puts an overlay over it, where writing parts them;
 //! - how a single quote is quoted in a runscript.
 
+mod agents;
 mod definitions;
 mod images;
 
@@ -32,7 +33,8 @@ use skiff_tests::userland::{add_programs, write};
 /// One input and what is done with the images that come of it.
 struct Case {
     name: &'static str,
-    /// A definition, or the name of an image where it has no line end; `$M` is the shared folder.
+    /// A definition, or the name of an image where it has no line end; `$M` is the
+    /// shared folder, `$B` the address of busybox.
     input: &'static str,
     /// Further words for `build`.
     flags: &'static [&'static str],
@@ -254,6 +256,7 @@ fn compare_one(case: &Case, made: &Path) -> Vec<String> {
 
 fn build(case: &Case, program: &Program, made: &Path, place: &Path) -> Outcome {
     let input = case.input.replace("$M", &made.to_string_lossy());
+    let input = input.replace("$B", agents::busybox());
     let mut command = ordinary().command(program.called("apptainer"));
     command
         .cwd(place)

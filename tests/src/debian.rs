@@ -6,30 +6,53 @@ use crate::command::Cmd;
 use crate::image::{digest, keep};
 use crate::user::ordinary;
 
-/// Makes it; `$1` is the archive. Only the suite's own packages: no updates, so few indices to fetch.
-const MAKE: &str = r#"set -e
+/// Prints the suite that this machine runs, and the mirror that its packages come from.
+const MIRROR: &str = r#"set -e
 . /etc/os-release
 mirror=$(awk '$1 == "URIs:" && $2 ~ /\/debian\/?$/ {print $2; exit}' /etc/apt/sources.list.d/*.sources 2>/dev/null || true)
 [ -n "$mirror" ] || mirror=$(awk '$1 == "deb" {for (i = 2; i <= NF; i++) if ($i ~ /:\/\/.*\/debian\/?$/) {print $i; exit}}' \
   /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null || true)
-exec mmdebstrap --quiet --variant=apt --include=ca-certificates "$VERSION_CODENAME" "$1" ${mirror:+"$mirror"}
+echo "$VERSION_CODENAME ${mirror:-http://deb.debian.org/debian}"
 "#;
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Suite and mirror of this machine's Debian.
+///
+/// # Panics
+/// When it is no Debian.
+pub fn suite_and_mirror() -> (String, String) {
+    let mut cmd = Cmd::new("/bin/sh");
+    cmd.env("PATH", PATH).args(["-c", MIRROR]);
+    let told = cmd.run().expect_success("finding Debian's mirror");
+    let text = told.stdout_text();
+    let (suite, mirror) = text.trim().split_once(' ').expect("two words");
+    (suite.to_owned(), mirror.to_owned())
+}
 
 /// A tar archive of its root; needs root, `mmdebstrap` and the mirror.
 ///
 /// # Panics
 /// When it cannot be made.
 pub fn base() -> PathBuf {
-    keep(&format!("debian-base-{}", digest(&[MAKE])), |folder| {
+    let (suite, mirror) = suite_and_mirror();
+    // Only the suite's own packages: no updates, so few indices to fetch.
+    let words = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=apt",
+        "--include=ca-certificates",
+        &suite,
+    ];
+    let key = digest(&[&words.join(" "), &mirror]);
+    keep(&format!("debian-base-{key}"), |folder| {
         let tar = folder.join("base.tar");
-        let mut cmd = Cmd::new("/bin/sh");
-        cmd.env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
-        .args(["-c", MAKE, "sh"])
-        .arg(&tar)
-        .limit(std::time::Duration::from_secs(300));
+        let mut cmd = Cmd::new("/usr/bin/env");
+        cmd.env("PATH", PATH)
+            .args(words)
+            .arg(&tar)
+            .arg(&mirror)
+            .limit(std::time::Duration::from_secs(300));
         cmd.run().expect_success("mmdebstrap");
         ordinary().own(&tar);
     })

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use crate::{program, user};
+use crate::{program, user, userland};
 
 /// Whether this process is root.
 pub fn is_root() -> bool {
@@ -77,6 +77,10 @@ pub enum Need {
     Umoci,
     /// mmdebstrap and a Debian mirror for it.
     Mmdebstrap,
+    /// debootstrap and a Debian mirror for it.
+    Debootstrap,
+    /// busybox, statically linked.
+    Busybox,
     /// A kernel that gives unanswered requests to a new server (6.9).
     Resend,
 }
@@ -137,6 +141,12 @@ impl Need {
             Self::Skopeo => on_path("skopeo"),
             Self::Umoci => on_path("umoci"),
             Self::Mmdebstrap => on_path("mmdebstrap"),
+            Self::Debootstrap => on_path("debootstrap"),
+            Self::Busybox => {
+                let busybox = Path::new("/bin/busybox");
+                (!busybox.exists() || !userland::libraries_of(busybox).is_empty())
+                    .then(|| "busybox is not installed, or not statically linked".to_owned())
+            }
             Self::Apptainer => program::real_apptainer().err(),
             Self::Skiff => program::skiff().err(),
             Self::Resend => {

@@ -245,8 +245,10 @@ fn make_place(place: &Path) -> io::Result<()> {
     if place.exists() {
         return Ok(());
     }
-    if let Some(parent) = place.parent() {
+    if let Some(parent) = place.parent().filter(|parent| !parent.exists()) {
         fs::create_dir_all(parent)?;
+        // Whatever the user's umask: what comes then leaves the directory as it is.
+        fs::set_permissions(parent, fs::Permissions::from_mode(0o755))?;
     }
     File::create(place).map(drop)
 }
