@@ -275,7 +275,7 @@ fn build(case: &Case, program: &Program, made: &Path, place: &Path) -> Outcome {
     command.run()
 }
 
-/// The lines that only one of two texts has.
+/// The lines that only one of two texts has; both where they differ in order.
 fn lines(wanted: &str, seen: &str) -> String {
     let only = |mark: char, these: &str, those: &str| -> String {
         let those: std::collections::BTreeSet<&str> = those.lines().collect();
@@ -285,7 +285,11 @@ fn lines(wanted: &str, seen: &str) -> String {
             .map(|line| format!("  {mark} {line}\n"))
             .collect()
     };
-    only('-', wanted, seen) + &only('+', seen, wanted)
+    let all = only('-', wanted, seen) + &only('+', seen, wanted);
+    if all.is_empty() {
+        return format!("  wanted {wanted:?}\n  seen {seen:?}\n");
+    }
+    all
 }
 
 /// Names, modes, owners, sizes, targets and content of the files in the image; times of those that
