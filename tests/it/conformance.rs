@@ -12,6 +12,7 @@
 //! `SKIFF_CONFORMANCE_CASE=word` picks the cases whose names contain the word.
 
 mod case;
+mod keys;
 mod normal;
 mod run;
 
@@ -65,6 +66,8 @@ tables! {
     "sif_edit": apptainer_sif_edit, skiff_sif_edit;
     "overlay": apptainer_overlay, skiff_overlay;
     "definition": apptainer_definition, skiff_definition;
+    "signing": apptainer_signing, skiff_signing;
+    "services": apptainer_services, skiff_services;
 }
 
 fn path_of(table: &str) -> PathBuf {

@@ -11,6 +11,7 @@ use skiff_tests::program::Program;
 use skiff_tests::user::{User, ordinary};
 
 use super::case::{Case, Observed};
+use super::keys;
 use super::normal::{Names, without_noise};
 
 /// What every script finds in its folder.
@@ -54,7 +55,13 @@ pub(super) fn observe(case: &Case, program: &Program, images: &Images) -> Observ
             .limit(Duration::from_secs(60));
         cmd
     };
-    script(PRELUDE)
+    // Only those that speak of keys have them.
+    let keys = if case.run.contains("keys/") {
+        keys::PRELUDE
+    } else {
+        ""
+    };
+    script(&format!("{PRELUDE}{keys}"))
         .run()
         .expect_success("the prelude of a case");
     let before = listing(&folder.0);

@@ -112,6 +112,10 @@ fn apply(path: &Path, signer: Signer<'_>, selection: &Selection) -> anyhow::Resu
 pub(crate) fn reason(error: &Error, path: &Path) -> anyhow::Error {
     use skiff_fs::format::sif::SifError;
     match error {
+        Error::Sif(_) if path.is_dir() => anyhow!(
+            "reading global header: read {}: is a directory",
+            path.display()
+        ),
         Error::Sif(SifError::NotSif) => anyhow!("invalid SIF magic"),
         Error::Sif(SifError::TooShort { .. }) => {
             anyhow!("reading global header: unexpected EOF")
