@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PARENT/.skiff-build-RANDOM/     private, locked while it is in use
-//!   content/0, 1, 2 …             as it comes
+//!   content/0/0, 1/1, … 0/4 …     as it comes
 //!   root/                         built at the end, then renamed to PARENT/TARGET
 //! ```
 //! The target is there whole or not at all, and an old one stays until then. What a run that was
@@ -15,6 +15,7 @@ mod remove;
 mod staging;
 #[cfg(test)]
 mod tests;
+mod writers;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -23,7 +24,8 @@ use std::sync::Arc;
 
 use super::inodes::InodeTree;
 use super::sink::{FileData, Sink, SinkError};
-use staging::Staging;
+use staging::{Staging, new_content};
+use writers::{SMALL, Writers};
 
 /// Told of what the file system cannot have, once for each kind of thing.
 pub type Warn = Arc<dyn Fn(&str) + Send + Sync>;
@@ -52,6 +54,8 @@ impl fmt::Debug for DirectoryOptions {
 /// Writes a directory.
 #[derive(Debug)]
 pub struct DirectorySink {
+    /// Before the directory, which goes when all have ended.
+    writers: Writers,
     staging: Staging,
     options: DirectoryOptions,
     files: u64,
@@ -66,8 +70,10 @@ impl DirectorySink {
     /// [`SinkError`]: when there is something at `target` that is not to be replaced, or nothing can
     /// be written beside it.
     pub fn create(target: &Path, options: DirectoryOptions) -> Result<Self, SinkError> {
+        let staging = Staging::create(target, options.replace)?;
         Ok(Self {
-            staging: Staging::create(target, options.replace)?,
+            writers: Writers::start(staging.content()),
+            staging,
             options,
             files: 0,
             bytes: 0,
@@ -79,31 +85,41 @@ impl DirectorySink {
 impl Sink for DirectorySink {
     fn file(&mut self, size: u64, content: &mut dyn Read) -> Result<FileData, SinkError> {
         let number = self.files;
-        let file = self
-            .staging
-            .new_content(number)
-            .map_err(|source| self.staging.failed(source))?;
-        self.bytes += content::write(&file, size, content, &mut self.buffer).map_err(
-            |failure| match failure {
-                content::Failure::Read(source) => SinkError::Content(source),
-                content::Failure::Write(source) => self.staging.failed(source),
-            },
-        )?;
+        let failed = |failure| match failure {
+            content::Failure::Read(source) => SinkError::Content(source),
+            content::Failure::Write(source) => self.staging.failed(source),
+        };
+        if size <= SMALL {
+            let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+            content.read_exact(&mut bytes).map_err(SinkError::Content)?;
+            let left = self.writers.hand_over(number, bytes);
+            if let Some(bytes) = left.map_err(|source| self.staging.failed(source))? {
+                let written = new_content(self.staging.content(), number)
+                    .and_then(|file| content::write_whole(&file, &bytes));
+                self.bytes += written.map_err(|source| self.staging.failed(source))?;
+            }
+        } else {
+            let file = new_content(self.staging.content(), number)
+                .map_err(|source| self.staging.failed(source))?;
+            self.bytes += content::write(&file, size, content, &mut self.buffer).map_err(failed)?;
+        }
         self.files += 1;
         Ok(FileData(number))
     }
 
     fn finish(self: Box<Self>, tree: &InodeTree) -> Result<u64, SinkError> {
         let Self {
+            mut writers,
             staging,
             options,
             files,
             bytes,
             ..
         } = *self;
+        let handed = writers.finish().map_err(|source| staging.failed(source))?;
         place::build(&staging, tree, files, &options)?;
         staging.publish(&tree.get(super::InodeId::ROOT).metadata, &options)?;
-        Ok(bytes)
+        Ok(bytes + handed)
     }
 }
 

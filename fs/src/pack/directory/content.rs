@@ -37,6 +37,15 @@ pub(super) fn write(
     Ok(written)
 }
 
+/// Writes all of a file; how many bytes are not in holes.
+pub(super) fn write_whole(file: &File, bytes: &[u8]) -> io::Result<u64> {
+    let written = write_piece(file, 0, bytes)?;
+    if written < bytes.len() as u64 {
+        file.set_len(bytes.len() as u64)?;
+    }
+    Ok(written)
+}
+
 /// Writes the blocks that are not all zeros, as few times as possible.
 fn write_piece(file: &File, at: u64, piece: &[u8]) -> io::Result<u64> {
     let mut written = 0;

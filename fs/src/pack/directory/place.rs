@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use super::staging::Staging;
+use super::staging::{Staging, content_name};
 use super::{DirectoryOptions, attributes, write_error};
 use crate::beneath;
 use crate::layers::tar::shown;
@@ -149,7 +149,7 @@ impl Builder<'_> {
             ));
         }
         *placed = true;
-        let from = number.to_string();
+        let from = content_name(number);
         rustix::fs::renameat(self.staging.content(), from.as_str(), directory, name)?;
         Ok(())
     }

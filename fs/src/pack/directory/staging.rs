@@ -20,6 +20,9 @@ const PREFIX: &str = ".skiff-build-";
 const CONTENT: &CStr = c"content";
 const ROOT: &CStr = c"root";
 
+/// Directories that contents are spread over: a directory takes one new file at a time.
+pub(super) const PARTS: u64 = 4;
+
 /// The directory, which goes when this does.
 #[derive(Debug)]
 pub(super) struct Staging {
@@ -78,6 +81,12 @@ impl Staging {
         let (Some(root), Some(content)) = (made.pop(), made.pop()) else {
             return Err(failed(Errno::IO));
         };
+        for part in 0..PARTS {
+            if let Err(errno) = rustix::fs::mkdirat(&content, part.to_string(), Mode::RWXU) {
+                remove(&parent, &own_name).ok();
+                return Err(failed(errno));
+            }
+        }
         Ok(Self {
             target: target.to_owned(),
             replace,
@@ -88,21 +97,6 @@ impl Staging {
             content,
             root,
         })
-    }
-
-    /// A new file for content.
-    pub(super) fn new_content(&self, number: u64) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-        let name = number.to_string();
-        let mode = Mode::RUSR | Mode::WUSR;
-        Ok(beneath::open(
-            &self.content,
-            name.as_bytes(),
-            flags,
-            mode,
-            ResolveFlags::empty(),
-        )?
-        .into())
     }
 
     /// Where content files are.
@@ -159,6 +153,26 @@ impl Staging {
             other => other,
         }
     }
+}
+
+/// A new file for content number `number`.
+pub(super) fn new_content(contents: &OwnedFd, number: u64) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let name = content_name(number);
+    let mode = Mode::RUSR | Mode::WUSR;
+    Ok(beneath::open(
+        contents,
+        name.as_bytes(),
+        flags,
+        mode,
+        ResolveFlags::empty(),
+    )?
+    .into())
+}
+
+/// Where in the directory of contents it is.
+pub(super) fn content_name(number: u64) -> String {
+    format!("{}/{number}", number % PARTS)
 }
 
 /// Without flags: what is there is moved out of the way first.
