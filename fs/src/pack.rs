@@ -14,5 +14,5 @@ pub mod sink;
 
 pub use directory::{DirectoryOptions, DirectorySink};
 pub use inodes::{Content, Inode, InodeId, InodeTree, Metadata, Xattr};
-pub use place::{Replace, Target};
+pub use place::{Replace, Target, put_directory};
 pub use sink::{FileData, Sink, SinkError};

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use skiff_tests::command::Cmd;
+use skiff_tests::oci::{OciImage, archive};
 use skiff_tests::require;
 use skiff_tests::web::fault::{Fault, When};
 use skiff_tests::web::place::error_lines;
@@ -231,4 +232,69 @@ fn how_far_it_is_is_told_to_programs() {
     let lines: Vec<&str> = said.lines().filter(|line| line.starts_with('{')).collect();
     assert!(lines.len() > 4, "{said}");
     assert!(said.contains("INFO:    Build complete: y.sif"));
+}
+
+#[test]
+fn a_registry_cannot_speak_for_another_ones_image() {
+    require!("lies about digests"; Skiff, Fuse, UserNamespaces);
+    let place = Place::new("pull-lies");
+    let good = layout(&place);
+    let (root, tar) = (place.folder.join("evil"), place.folder.join("evil.tar"));
+    std::fs::create_dir(&root).expect("fresh");
+    std::fs::write(root.join("who"), "evil").expect("room");
+    archive(&root, &tar);
+    let evil = place.folder.join("evil-layout");
+    OciImage::of(&tar).layout(&evil);
+    let index = std::fs::read(good.join("index.json")).expect("made");
+    let index: serde_json::Value = serde_json::from_slice(&index).expect("JSON");
+    let digest = index["manifests"][0]["digest"].as_str().expect("text");
+    let registry = Registry::new();
+    registry.add_layout("lab/good", "1", &good);
+    registry.add_layout("lab/evil", "1", &evil);
+    registry.lie("lab/evil", "1", digest);
+    let server = Server::start(registry);
+    let name = format!("docker://{}/lab/evil:1", server.host());
+    for args in [
+        &["pull", "evil.sif", &name][..],
+        &["exec", &name, "true"],
+        &["inspect", &name],
+    ] {
+        let outcome = in_folder(&place, args).run();
+        assert_eq!(outcome.code(), Some(255), "{outcome}");
+    }
+    let name = format!("docker://{}/lab/good@{digest}", server.host());
+    in_folder(&place, &["pull", "good.sif", &name])
+        .run()
+        .expect_success("pull");
+    for image in ["good.sif", &name] {
+        let outcome = in_folder(&place, &["exec", image, "cat", "/data/kept"]).run();
+        assert_eq!(outcome.stdout_text(), "kept\n", "{outcome}");
+    }
+}
+
+#[test]
+fn what_is_pulled_is_what_the_name_stands_for_now() {
+    require!("tags that move"; Skiff);
+    let place = Place::new("pull-moved");
+    let folder = layout(&place);
+    let (root, tar) = (place.folder.join("new"), place.folder.join("new.tar"));
+    std::fs::create_dir(&root).expect("fresh");
+    archive(&root, &tar);
+    let newer = place.folder.join("newer");
+    OciImage::of(&tar).layout(&newer);
+    let registry = Registry::new();
+    registry.add_layout("lab/image", "1", &folder);
+    let server = Server::start(registry.clone());
+    let name = format!("docker://{}/lab/image:1", server.host());
+    let pull = || {
+        in_folder(&place, &["pull", "-F", "x.sif", &name])
+            .run()
+            .expect_success("pull");
+        std::fs::metadata(place.folder.join("x.sif"))
+            .expect("made")
+            .len()
+    };
+    let old = pull();
+    registry.add_layout("lab/image", "1", &newer);
+    assert!(pull() < old);
 }

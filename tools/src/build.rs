@@ -64,6 +64,8 @@ pub(crate) struct Job<'a> {
     manner: Manner,
     mode: Mode,
     bundle: Bundle,
+    /// The caller's umask, for the image; the build has its own.
+    mask: u32,
 }
 
 impl Job<'_> {
@@ -107,7 +109,7 @@ pub fn run_definition(
     manner.all_root = mode.alone;
     let shown = target;
     let target = go_path(target)?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o002));
+    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o002));
     let parent = directory_for(args, context, &target)?;
     // Before there is anything to be cleaned up.
     let build = Build::begin()?;
@@ -129,6 +131,7 @@ pub fn run_definition(
         manner,
         mode,
         bundle,
+        mask: umask.as_raw_mode(),
     };
     let done = job.carry_out(&build);
     build.clear();

@@ -27,6 +27,7 @@ pub mod watch;
 pub use base::{Base, Root, base};
 pub use converted::Converted;
 pub(crate) use fetch::temporary as download;
+pub(crate) use local::oci_config;
 pub use options::Options;
 pub use pull::pull;
 pub use source::{OciSource, Source, Spec};

@@ -41,6 +41,8 @@ pub struct DirectoryLayer {
     name: String,
     path: PathBuf,
     kind: Kind,
+    /// Names that begin with `.wh.` are whiteouts.
+    marked_by_names: bool,
     one_file_system: bool,
 }
 
@@ -52,16 +54,25 @@ impl DirectoryLayer {
             name: path.display().to_string(),
             path,
             kind: Kind::Plain,
+            marked_by_names: false,
             one_file_system: false,
         }
     }
 
-    /// What is different from lower layers, as overlayfs or fuse-overlayfs keeps it at `path`.
+    /// What is different from lower layers, as the kernel's overlayfs keeps it at `path`.
     pub fn upper(path: impl Into<PathBuf>) -> Self {
         Self {
             kind: Kind::Upper,
             ..Self::new(path)
         }
+    }
+
+    /// It is fuse-overlayfs that keeps it: names that begin with `.wh.` are whiteouts. To the kernel
+    /// they are names as others.
+    #[must_use]
+    pub fn marked_by_names(mut self) -> Self {
+        self.marked_by_names = true;
+        self
     }
 
     /// Takes what is mounted below for empty directories.
@@ -199,7 +210,7 @@ impl Walk<'_> {
             return Ok(true);
         }
         if self.layer.kind == Kind::Upper {
-            match upper::by_name(path, &stat) {
+            match upper::by_name(path, &stat, self.layer.marked_by_names) {
                 Meaning::Itself => {}
                 Meaning::Hidden(path, kind) => {
                     let metadata = Metadata::default();

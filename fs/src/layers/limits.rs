@@ -13,6 +13,8 @@ pub struct Limits {
     pub ratio_from: u64,
     /// Most bytes of one header of extended attributes or of a long name.
     pub header: u64,
+    /// Most bytes of all such headers of one layer, of which much is kept in memory.
+    pub headers: u64,
     /// Unpacked bytes kept ahead of the reader, per layer.
     pub look_ahead: usize,
 }
@@ -25,6 +27,7 @@ impl Default for Limits {
             ratio: 20_000,
             ratio_from: 16 << 30,
             header: 1 << 20,
+            headers: 1 << 30,
             look_ahead: 16 << 20,
         }
     }

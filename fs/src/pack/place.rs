@@ -12,7 +12,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 /// Behind the name, of which this many bytes are kept.
@@ -221,10 +221,46 @@ fn remove_stale(path: &Path) {
 }
 
 fn remove_if_unused(path: &Path) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    // Open for writing: NFS makes of the lock one that needs it.
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file: File = rustix::fs::open(path, flags, Mode::empty())?.into();
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     fs::remove_file(path)
+}
+
+/// Gives the directory `made` the name `target`, on the same file system; where what was there is
+/// now, if anything was. Until the one has the name the other has it.
+///
+/// # Errors
+/// What the system reports; nothing has changed then.
+pub fn put_directory(made: &Path, target: &Path) -> io::Result<Option<PathBuf>> {
+    let rename = |flags| rustix::fs::renameat_with(CWD, made, CWD, target, flags);
+    match rename(RenameFlags::NOREPLACE) {
+        Err(Errno::EXIST) => match rename(RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(Some(made.to_owned())),
+            Err(Errno::INVAL) => put_plainly(made, target),
+            Err(error) => Err(error.into()),
+        },
+        // File systems without flags, such as NFS.
+        Err(Errno::INVAL) => put_plainly(made, target),
+        other => Ok(other.map(|()| None)?),
+    }
+}
+
+fn put_plainly(made: &Path, target: &Path) -> io::Result<Option<PathBuf>> {
+    let aside = made.with_extension("old");
+    let old = match fs::rename(target, &aside) {
+        Ok(()) => Some(aside),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    if let Err(error) = fs::rename(made, target) {
+        if let Some(old) = old {
+            fs::rename(old, target)?;
+        }
+        return Err(error);
+    }
+    Ok(old)
 }
 
 #[cfg(test)]
@@ -236,7 +272,7 @@ mod tests {
 
     use rustix::fs::Mode;
 
-    use super::{Replace, Target, lock, temporary_name};
+    use super::{Replace, Target, lock, put_directory, put_plainly, temporary_name};
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();
@@ -294,6 +330,25 @@ mod tests {
         assert!(!stale.exists());
         assert!(busy.exists());
         assert_eq!(names(directory.path()).len(), 3);
+    }
+
+    #[test]
+    fn directories_change_places() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for put in [put_directory, put_plainly] {
+            fs::create_dir_all(at("made/new")).unwrap();
+            assert_eq!(put(&at("made"), &at("target")).unwrap(), None);
+            fs::create_dir_all(at("made/newer")).unwrap();
+            let old = put(&at("made"), &at("target")).unwrap().unwrap();
+            assert!(at("target/newer").is_dir() && old.join("new").is_dir());
+            fs::remove_dir_all(old).unwrap();
+            fs::remove_dir_all(at("target")).unwrap();
+            fs::write(at("target"), "old").unwrap();
+            assert!(put(&at("made"), &at("target")).is_err());
+            assert_eq!(fs::read(at("target")).unwrap(), b"old");
+            fs::remove_file(at("target")).unwrap();
+        }
     }
 
     #[test]

@@ -123,6 +123,21 @@ const WORK: &[Case] = &[
     case("files-link", on_tree!("%files\n$M/full/opt/link /opt/copied\n")),
     case("files-glob", on_tree!("%files\n$M/d*.tar /globbed/\n")),
     case(
+        "files-own-places",
+        on_tree!("%files\n$M/d*.tar\n$M/layout-{cmd,entry}/oci-layout\n$M/{base,docker}.tar /made/\n"),
+    ),
+    case(
+        "post-marks",
+        on_tree!("%post\ntouch /etc/.wh.os-release; echo x >/etc/.wh.new; mkdir /d; touch /d/.wh..wh..opq\n"),
+    ),
+    case(
+        "stage-content",
+        concat!(
+            "Bootstrap: oci\nFrom: $M/layout-full\nStage: one\n%post\nmkdir -p /d/e /f; touch /d/2 /d/e/1 /f/3\n",
+            "Bootstrap: localimage\nFrom: $M/full.sif\n%files from one\n/d/ /z/\n/d/e/\n/d /y\n/d/{2,e} /x/\n/f/ /w\n",
+        ),
+    ),
+    case(
         "stages",
         concat!(
             "Bootstrap: oci\nFrom: $M/layout-full\nStage: one\n%post\nmkdir /made\necho 1 >/made/file\nmkdir /made/sub\n",

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::Context as _;
 use skiff_fs::layers::{DirectoryLayer, Layer, TreeLayer};
-use skiff_fs::pack::Replace;
+use skiff_fs::pack::{Replace, put_directory};
 use skiff_launcher::room::{Room, StepError};
 
 use super::Job;
@@ -18,7 +19,10 @@ use crate::metadata::arch::of_programs;
 use crate::metadata::sandbox::SandboxFiles;
 use crate::output;
 
-/// Permissions of a SIF, less the umask.
+/// Type of the kernel's overlayfs, as statfs(2) tells it (linux/magic.h).
+const OVERLAYFS_MAGIC: rustix::fs::FsWord = 0x794c_7630;
+
+/// Permissions of a SIF, less the caller's umask.
 const MODE: u32 = 0o755;
 
 /// Makes the target of the last stage.
@@ -49,7 +53,7 @@ fn parts(job: &Job<'_>, made: &Made) -> anyhow::Result<Parts> {
         json.insert("oci-config.json".to_owned(), config.clone());
     }
     let mut layers: Vec<Box<dyn Layer>> = vec![match &made.changes {
-        Some(changes) => Box::new(DirectoryLayer::upper(changes)),
+        Some(changes) => Box::new(upper(changes, &made.root)?),
         None => Box::new(DirectoryLayer::new(&made.root)),
     }];
     let mut arch = of_programs(&files);
@@ -72,21 +76,42 @@ fn parts(job: &Job<'_>, made: &Made) -> anyhow::Result<Parts> {
     })
 }
 
+/// The upper directory of the overlay that is mounted at `root`, whoever serves it.
+fn upper(changes: &Path, root: &Path) -> anyhow::Result<DirectoryLayer> {
+    let mounted = rustix::fs::statfs(root).with_context(|| root.display().to_string())?;
+    let layer = DirectoryLayer::upper(changes);
+    Ok(if mounted.f_type == OVERLAYFS_MAGIC {
+        layer
+    } else {
+        layer.marked_by_names()
+    })
+}
+
 fn image(job: &Job<'_>, made: &Made) -> anyhow::Result<()> {
     let parts = parts(job, made)?;
     let watch = Watch::new();
-    sif(parts, &job.target, MODE, Replace::Yes, &job.manner, &watch)
+    sif(
+        parts,
+        &job.target,
+        MODE & !job.mask,
+        Replace::Yes,
+        &job.manner,
+        &watch,
+    )
 }
 
 fn directory(job: &Job<'_>, made: &Made) -> anyhow::Result<()> {
     if made.changes.is_none() && matches!(made.base, Base::Nothing) {
-        // It has been made beside its place.
-        match fs::symlink_metadata(&job.target) {
-            Ok(there) if there.is_dir() => fs::remove_dir_all(&job.target)?,
-            Ok(_) => fs::remove_file(&job.target)?,
-            Err(_) => {}
+        // It has been made beside its place, where the old one goes as well.
+        let old = put_directory(&made.root, &job.target)
+            .with_context(|| format!("putting it at {}", job.target.display()))?;
+        if let Some(Err(error)) = old.as_ref().map(fs::remove_dir_all) {
+            output::warning(format_args!(
+                "what was at {} before could not be removed: {error}",
+                job.target.display()
+            ));
         }
-        return Ok(fs::rename(&made.root, &job.target)?);
+        return Ok(());
     }
     let parts = parts(job, made)?;
     sandbox(parts, &job.target, &job.manner, &Watch::new())

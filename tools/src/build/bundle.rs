@@ -110,7 +110,8 @@ pub(super) fn sweep(parent: &Path) {
 }
 
 fn is_left_behind(bundle: &Path) -> bool {
-    let flags = rustix::fs::OFlags::RDONLY
+    // Open for writing: NFS makes of the lock one that needs it.
+    let flags = rustix::fs::OFlags::RDWR
         | rustix::fs::OFlags::NOFOLLOW
         | rustix::fs::OFlags::NONBLOCK
         | rustix::fs::OFlags::CLOEXEC;

@@ -4,6 +4,7 @@
 //! inside its root, links included, so that no link of an image leads a copy to the host.
 
 mod archive;
+mod expand;
 mod glob;
 mod target;
 
@@ -30,14 +31,21 @@ const DEEPEST: usize = 2000;
 /// # Errors
 /// The first file that cannot be copied.
 pub(super) fn from_host(pattern: &str, target: &str, root: BorrowedFd<'_>) -> Result<(), String> {
-    let target = if target.is_empty() { pattern } else { target };
     let here = std::env::current_dir().map_err(|error| said(&error))?;
-    let all = glob::expand(None, &here.join(pattern));
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let target_root = Target::new(root);
-    for source in all {
-        copy_one(&source, target, &target_root).map_err(|reason| {
-            format!("while copying [{}] to {target}: {reason}", source.display())
-        })?;
+    for pattern in expand::words(pattern, Some(&variable)) {
+        for source in glob::expand(None, &here.join(&pattern)) {
+            // What has no other place goes where it is found: what a pattern matches, not the pattern.
+            let own = source
+                .strip_prefix(&here)
+                .unwrap_or(&source)
+                .to_string_lossy();
+            let target = if target.is_empty() { &*own } else { target };
+            copy_one(&source, target, &target_root).map_err(|reason| {
+                format!("while copying [{}] to {target}: {reason}", source.display())
+            })?;
+        }
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::bootstrap::{self, Found};
 use super::listen::Failure;
 use super::scripts::{self, ENVIRONMENT, Inside};
 use super::{Job, copy, metadata, recipe, trust};
+use crate::convert;
 use crate::definition::{FileGroup, Origin, Section, Stage};
 use crate::dot_singularity::{Begun, ImageConfig};
 use crate::launch::report;
@@ -193,8 +194,12 @@ fn begin(
     let Found {
         base,
         config,
-        oci_config,
+        mut oci_config,
     } = found;
+    if let (None, Base::Image(image)) = (&oci_config, &base) {
+        // What the image was made of stays known.
+        oci_config = convert::oci_config(image).map_err(|error| conveyor(format!("{error:#}")))?;
+    }
     if let Base::Image(image) = &base
         && agent.is_image()
     {

@@ -1,7 +1,7 @@
 //! Layers become the root file system of a SIF, or a directory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,7 @@ use super::watch::Watch;
 use crate::dot_singularity::BuildDate;
 use crate::encryption::Seal;
 use crate::output;
+use crate::text::{go_path, os_error};
 
 /// Permissions of a directory's owner, without which it cannot be removed.
 const CLOSED: [&str; 3] = [
@@ -151,10 +152,15 @@ pub fn sif(
     watch: &Watch,
 ) -> anyhow::Result<()> {
     let creating = || format!("while creating SIF: {}", target.display());
-    let place = Target::create(target, mode).with_context(creating)?;
+    // A target such as `.` has no name of its own.
+    let path = go_path(target)?;
+    let place = Target::create(&path, mode).with_context(creating)?;
     sif_in(parts, place.file().try_clone()?, manner, watch)?;
     give_to_caller(place.file());
-    clear_directory(target, replace)?;
+    let is_directory = path.symlink_metadata().is_ok_and(|data| data.is_dir());
+    if is_directory && replace == Replace::Yes {
+        return instead_of_directory(place, &path).with_context(creating);
+    }
     place.commit(replace).with_context(creating)?;
     Ok(())
 }
@@ -227,7 +233,7 @@ pub fn sandbox(parts: Parts, target: &Path, manner: &Manner, watch: &Watch) -> a
             }
         })),
     };
-    let mut sink = DirectorySink::create(target, options).with_context(creating)?;
+    let mut sink = DirectorySink::create(&go_path(target)?, options).with_context(creating)?;
     let merged = run(parts.layers, &mut sink, manner, watch)?;
     Box::new(sink).finish(&merged.tree).with_context(creating)?;
     watch.finish();
@@ -285,12 +291,27 @@ fn give_to_caller(file: &File) {
     }
 }
 
-/// A directory makes room for a file, which cannot replace it.
-fn clear_directory(target: &Path, replace: Replace) -> anyhow::Result<()> {
-    let is_directory = target.symlink_metadata().is_ok_and(|data| data.is_dir());
-    if is_directory && replace == Replace::Yes {
-        std::fs::remove_dir_all(target)
-            .with_context(|| format!("removing the directory {}", target.display()))?;
+/// Puts a file where a directory is, which it cannot replace: the directory goes aside, and comes
+/// back unless the file gets there.
+fn instead_of_directory(place: Target, path: &Path) -> anyhow::Result<()> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".skiff-old-{}", std::process::id()));
+    let aside = path.with_file_name(name);
+    std::fs::rename(path, &aside)
+        .with_context(|| format!("moving the directory {} away", path.display()))?;
+    if let Err(error) = place.commit(Replace::No) {
+        std::fs::rename(&aside, path)
+            .with_context(|| format!("the directory that was there is {} now", aside.display()))?;
+        return Err(error.into());
+    }
+    if let Err(error) = std::fs::remove_dir_all(&aside) {
+        output::warning(format_args!(
+            "the directory that was at {} could not be removed and is {} now: {}",
+            path.display(),
+            aside.display(),
+            os_error(&error)
+        ));
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use skiff_cache::disk::{Cache, NoteLock};
 use skiff_fs::format::oci::Platform;
@@ -28,7 +28,7 @@ use crate::output;
 use crate::remote::own_cache;
 
 /// Changes when the same image is converted to something else than before.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Subdirectory of the cache.
 const FOLDER: &str = "converted";
 /// Kind of the notes that say what a name stood for.
@@ -177,7 +177,8 @@ impl Converted {
             Kind::Whole => Manner::new(None)?,
             Kind::Raw => Manner::for_base()?,
         };
-        convert(spec, source, options, kind, &manner, &watch, |parts| {
+        let wanted = Wanted::held_to(source, &digest);
+        convert(spec, &wanted, options, kind, &manner, &watch, |parts| {
             announce(kind, &watch);
             assemble::sif(parts, &path, 0o700, Replace::Yes, &manner, &watch)
         })?;
@@ -210,7 +211,7 @@ pub fn temporary(
     let manner = Manner::new(None)?;
     convert(
         spec,
-        source,
+        &Wanted::any(source),
         options,
         Kind::Whole,
         &manner,
@@ -229,10 +230,53 @@ pub(super) fn announce(kind: Kind, watch: &Watch) {
     }
 }
 
+/// An image, and the digest that it has to have.
+pub(super) struct Wanted {
+    source: OciSource,
+    digest: Option<Digest>,
+}
+
+impl Wanted {
+    /// Whatever the source is now.
+    pub(super) fn any(source: &OciSource) -> Self {
+        Self {
+            source: source.clone(),
+            digest: None,
+        }
+    }
+
+    /// Nothing but the image with this digest: what is kept under it is what it says, however
+    /// often names change, and whatever a registry says of them.
+    pub(super) fn held_to(source: &OciSource, digest: &Digest) -> Self {
+        match source {
+            // The registry's answer is held to it.
+            OciSource::Docker(reference) => Self {
+                source: OciSource::Docker(reference.pinned_to(digest)),
+                digest: None,
+            },
+            other => Self {
+                source: other.clone(),
+                digest: Some(digest.clone()),
+            },
+        }
+    }
+
+    fn find(&self, options: &Options, watch: &Watch) -> anyhow::Result<oci::Found> {
+        let found = oci::find(&self.source, options, watch)?;
+        match &self.digest {
+            Some(digest) if found.image.digest != *digest => bail!(
+                "the image was {digest} and is {} now: it changed while it was read; try again",
+                found.image.digest
+            ),
+            _ => Ok(found),
+        }
+    }
+}
+
 /// Converts the image of `spec` to parts that `write` takes.
 pub(super) fn convert(
     spec: &Spec,
-    source: &OciSource,
+    wanted: &Wanted,
     options: &Options,
     kind: Kind,
     manner: &Manner,
@@ -244,7 +288,7 @@ pub(super) fn convert(
         watch.info("Starting build...");
     }
     watch.info("Fetching OCI image...");
-    let found = oci::find(source, options, watch)?;
+    let found = wanted.find(options, watch)?;
     let parts = match kind {
         Kind::Whole => oci::parts(&found, spec, manner, watch)?,
         Kind::Raw => oci::raw_parts(&found, watch)?,

@@ -98,7 +98,10 @@ pub(super) fn parts_of(
 }
 
 /// The configuration that a SIF made of an OCI image has.
-pub(super) fn oci_config(image: &Image) -> anyhow::Result<Option<Vec<u8>>> {
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn oci_config(image: &Image) -> anyhow::Result<Option<Vec<u8>>> {
     let Some(sif) = image.sif() else {
         return Ok(None);
     };

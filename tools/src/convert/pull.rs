@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use skiff_fs::pack::{Replace, Target};
 use skiff_fs::remote::{Client, Digest, Reference};
 
 use super::assemble::{self, Manner};
-use super::converted::{self, Converted, Kind};
+use super::converted::{self, Converted, Kind, Wanted};
 use super::copy::copy;
 use super::options::Options;
 use super::source::{OciSource, Source, Spec};
@@ -52,7 +53,7 @@ pub fn pull(spec: &Spec, options: &Options, target: &Path, args: &PullArgs) -> a
             let manner = Manner::new(None)?;
             converted::convert(
                 spec,
-                source,
+                &Wanted::any(source),
                 options,
                 Kind::Whole,
                 &manner,
@@ -86,7 +87,7 @@ fn pull_oci(
     let Some(cache) = cache else {
         return converted::convert(
             spec,
-            source,
+            &Wanted::any(source),
             options,
             Kind::Whole,
             &manner,
@@ -97,7 +98,10 @@ fn pull_oci(
             },
         );
     };
-    let digest = converted::identity(Some(&cache), source, options, watch)?;
+    // Whoever pulls wants what the name stands for now, not what it did a moment ago.
+    let mut now = options.clone();
+    now.remote.tag_ttl = Duration::ZERO;
+    let digest = converted::identity(Some(&cache), source, &now, watch)?;
     let key = converted::key(&digest, &options.platform, Kind::Whole);
     let _lock = converted::lock(&cache, &key);
     let note = format!("{key} {}:{}", spec.bootstrap, spec.from);
@@ -110,7 +114,7 @@ fn pull_oci(
     }
     converted::convert(
         spec,
-        source,
+        &Wanted::held_to(source, &digest),
         options,
         Kind::Whole,
         &manner,

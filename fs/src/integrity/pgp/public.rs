@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use pgp::composed::SignedPublicKey;
-use pgp::packet::Signature;
+use pgp::composed::{SignedPublicKey, SignedPublicSubKey};
+use pgp::packet::{Signature, SignatureType};
 use pgp::types::{KeyDetails as _, PublicParams, Tag};
 use rsa::traits::PublicKeyParts as _;
 
@@ -131,15 +131,21 @@ impl PublicKey {
         let subkey = self.key.public_subkeys.iter().find(|subkey| {
             made_by(&subkey.key)
                 && subkey.verify_bindings(primary).is_ok()
-                && subkey.signatures.iter().any(|bond| bond.key_flags().sign())
+                && latest(binding(subkey)).is_some_and(|bond| bond.key_flags().sign())
         })?;
         if !self.holds() {
             return None;
         }
         let verdict = self.valid_at(signature).and_then(|()| {
-            let ends = subkey.signatures.iter().map(Signature::key_expiration_time);
-            let ends: Vec<u32> = ends.flatten().map(pgp::types::Duration::as_secs).collect();
-            if expired(subkey.key.created_at().as_secs(), &ends) {
+            let mut all = subkey.signatures.iter();
+            // That they are the primary key's has been checked.
+            if all.any(|it| it.typ() == Some(SignatureType::SubkeyRevocation)) {
+                return Err("openpgp: signature made by revoked key".to_owned());
+            }
+            if expired(
+                subkey.key.created_at().as_secs(),
+                lifetime(latest(binding(subkey))),
+            ) {
                 return Err("openpgp: key expired".to_owned());
             }
             signature
@@ -177,17 +183,13 @@ impl PublicKey {
                     .is_ok()
             })
         });
-        let ends: Vec<u32> = own
-            .filter_map(Signature::key_expiration_time)
-            .map(pgp::types::Duration::as_secs)
-            .collect();
-        if expired(primary.created_at().as_secs(), &ends) {
+        if expired(primary.created_at().as_secs(), lifetime(latest(own))) {
             return Err("openpgp: key expired".to_owned());
         }
         let made = signature.created().map(pgp::types::Timestamp::as_secs);
         let lasts = signature.signature_expiration_time();
         if let (Some(made), Some(lasts)) = (made, lasts)
-            && expired(made, &[lasts.as_secs()])
+            && expired(made, lasts.as_secs())
         {
             return Err("openpgp: signature expired".to_owned());
         }
@@ -195,13 +197,29 @@ impl PublicKey {
     }
 }
 
-/// Whether all of the lifetimes `ends`, counted from `start`, are over; 0 is no end.
-fn expired(start: u32, ends: &[u32]) -> bool {
+/// Signatures that bind a subkey.
+fn binding(subkey: &SignedPublicSubKey) -> impl Iterator<Item = &Signature> {
+    let all = subkey.signatures.iter();
+    all.filter(|it| it.typ() == Some(SignatureType::SubkeyBinding))
+}
+
+/// What counts of several signatures that say the same: the one made last (RFC 9580, 5.2.3.10).
+fn latest<'a>(all: impl Iterator<Item = &'a Signature>) -> Option<&'a Signature> {
+    all.max_by_key(|it| it.created().map(pgp::types::Timestamp::as_secs))
+}
+
+/// Seconds that a signature gives a key; 0 is no end.
+fn lifetime(signature: Option<&Signature>) -> u32 {
+    let ends = signature.and_then(Signature::key_expiration_time);
+    ends.map_or(0, pgp::types::Duration::as_secs)
+}
+
+/// Whether `lasts` seconds from `start` are over; 0 is no end.
+fn expired(start: u32, lasts: u32) -> bool {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |now| now.as_secs());
-    let over = |end: &u32| *end != 0 && u64::from(start).saturating_add(u64::from(*end)) < now;
-    !ends.is_empty() && ends.iter().all(over)
+    lasts != 0 && u64::from(start).saturating_add(u64::from(lasts)) < now
 }
 
 pub(super) fn users(details: &pgp::composed::SignedKeyDetails) -> Vec<UserId> {
@@ -262,9 +280,8 @@ mod tests {
 
     #[test]
     fn lifetimes() {
-        assert!(!expired(0, &[]));
-        assert!(!expired(0, &[0]));
-        assert!(expired(0, &[10]));
-        assert!(!expired(0, &[10, u32::MAX]));
+        assert!(!expired(0, 0));
+        assert!(expired(0, 10));
+        assert!(!expired(0, u32::MAX));
     }
 }

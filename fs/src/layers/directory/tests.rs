@@ -94,7 +94,13 @@ fn upper_directories() {
     assert!(set(&root.join("x/empty"), "user.overlay.whiteout", "y"));
     assert!(set(&root.join("kept"), "user.overlay.origin", "whatever"));
     assert!(set(&root.join("kept"), "user.own", "1"));
-    let entries = read(DirectoryLayer::upper(root)).unwrap();
+    let as_names = read(DirectoryLayer::upper(root)).unwrap();
+    let as_names = shown_entries(&as_names).join(" ");
+    assert!(
+        as_names.contains(".wh.gone=") && !as_names.contains("-gone"),
+        "{as_names}"
+    );
+    let entries = read(DirectoryLayer::upper(root).marked_by_names()).unwrap();
     assert_eq!(
         shown_entries(&entries),
         [

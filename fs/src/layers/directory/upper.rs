@@ -23,11 +23,15 @@ pub(super) enum Meaning {
     Nothing,
 }
 
-/// Meanings that a name and its kind have: device 0/0, and names that begin with `.wh.`.
-pub(super) fn by_name(path: &[u8], stat: &Stat) -> Meaning {
+/// Meanings that a name and its kind have: device 0/0, and, where names are `marked`, those that begin
+/// with `.wh.`.
+pub(super) fn by_name(path: &[u8], stat: &Stat, marked: bool) -> Meaning {
     let kind = FileType::from_raw_mode(stat.st_mode);
     if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
         return Meaning::Hidden(path.to_vec(), EntryKind::Whiteout);
+    }
+    if !marked {
+        return Meaning::Itself;
     }
     match named(path) {
         Named::File => Meaning::Itself,

@@ -38,6 +38,9 @@ pub(super) type Reason = &'static str;
 
 const LONGEST_MAP: usize = 1 << 18;
 
+/// Linux lists at most 64 KiB of their names.
+const MAX_XATTRS: usize = 1000;
+
 impl Extended {
     /// Adds the records of one header.
     pub(super) fn add(&mut self, mut bytes: &[u8]) -> Result<(), Reason> {
@@ -89,9 +92,13 @@ impl Extended {
         if name.is_empty() || name.len() > 255 || name.contains(&0) || value.len() > 65_536 {
             return Err("an extended attribute that no file can have");
         }
+        let is_full = self.xattrs.len() >= MAX_XATTRS;
         match self.xattrs.iter_mut().find(|(old, _)| **old == *name) {
             Some((_, old)) if plain => *old = value.into(),
             Some(_) => {}
+            None if is_full => {
+                return Err("more extended attributes than a file can have");
+            }
             None => self.xattrs.push((name.into(), value.into())),
         }
         Ok(())

@@ -21,6 +21,8 @@ pub(super) struct Reader {
     limits: Limits,
     entries: u64,
     unpacked: u64,
+    /// Bytes of long names and extended attributes.
+    headers: u64,
     no_xattrs: Arc<[Xattr]>,
 }
 
@@ -60,6 +62,7 @@ impl Reader {
             limits,
             entries: 0,
             unpacked: 0,
+            headers: 0,
             no_xattrs: Arc::from([]),
         }
     }
@@ -168,6 +171,12 @@ impl Reader {
             return Err(Failure::entry(
                 &header.name(),
                 format!("an extended header of {size} bytes, which is too long"),
+            ));
+        }
+        self.headers = self.headers.saturating_add(size);
+        if self.headers > self.limits.headers {
+            return Err(damaged(
+                "its long names and extended attributes take more memory than any image needs",
             ));
         }
         let mut bytes = Vec::new();

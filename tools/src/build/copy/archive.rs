@@ -14,7 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::target::{Target, remove};
-use super::{DEEPEST, cannot, clean, glob, said};
+use super::{DEEPEST, cannot, clean, expand, glob, said};
 
 /// Attributes that are the overlay's own business.
 const OVERLAY: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
@@ -29,13 +29,17 @@ pub(in crate::build) fn from_stage(
     source: BorrowedFd<'_>,
     root: BorrowedFd<'_>,
 ) -> Result<(), String> {
-    let target = if target.is_empty() { pattern } else { target };
     let origin = Target::new(source);
     let target_root = Target::new(root);
-    for found in glob::expand(Some(source), &clean(Path::new(pattern))) {
-        copy_one(&origin, &found, target, &target_root).map_err(|reason| {
-            format!("while copying [/{}] to {target}: {reason}", found.display())
-        })?;
+    for pattern in expand::words(pattern, None) {
+        let content = pattern.ends_with('/');
+        for found in glob::expand(Some(source), &clean(Path::new(&pattern))) {
+            let own = format!("/{}{}", found.display(), if content { "/" } else { "" });
+            let target = if target.is_empty() { &own } else { target };
+            copy_one(&origin, &found, content, target, &target_root).map_err(|reason| {
+                format!("while copying [/{}] to {target}: {reason}", found.display())
+            })?;
+        }
     }
     Ok(())
 }
@@ -58,9 +62,11 @@ pub(in crate::build) fn everything(
         .map_err(|(path, error)| cannot("copy", &path, &error))
 }
 
+/// `content`: a directory's content rather than the directory, where the target is one.
 fn copy_one(
     origin: &Target<'_>,
     source: &Path,
+    content: bool,
     target: &str,
     root: &Target<'_>,
 ) -> Result<(), String> {
@@ -75,7 +81,7 @@ fn copy_one(
     };
     root.make_directories(&parent)
         .map_err(|error| cannot("create directory", &parent, &error))?;
-    if into || root.is_directory(&path) {
+    if (into && !content) || (!into && root.is_directory(&path)) {
         path.push(source.file_name().unwrap_or_default());
     }
     let (directory, name) = root
