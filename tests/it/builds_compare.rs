@@ -304,6 +304,7 @@ fn picture(image: &Path) -> String {
             case $day in 2020-*) ;; *) day=; hour=;; esac
             printf '%s %s %s %s %s %s\n' "$path" "$mode" "$owner" "$size" "$day" "$hour"
         done
+        "$1" sif list "$2" | tail -n +4 | cut -d'|' -f2,3,5
         rm -rf tree
         unsquashfs -q -n -no-xattrs -o "$at" -d tree "$2" >/dev/null 2>&1
         cd tree && find . -type f -readable ! -path './.singularity.d/*' ! -path '*/scif/env/01-base.sh' -exec sha256sum {} +

@@ -427,3 +427,73 @@ fn builds_look_at_the_signatures_of_what_they_start_from() {
         }
     }
 }
+
+/// Makes OpenPGP keys with gpg: one whose signing subkey is revoked later, one whose life is cut
+/// short later; signs the text in `payload` with both.
+const GPG: &str = r#"
+export GNUPGHOME=$PWD/gnupg; mkdir -m 700 gnupg
+g() { gpg --batch --yes --quiet --no-tty --pinentry-mode loopback --passphrase '' "$@"; }
+last() { gpg --list-keys --with-colons | awk -F: '/^fpr/ {x = $10} END {print x}'; }
+g --quick-gen-key 'One <one@example.org>' rsa2048 cert,sign never
+one=$(last); g --quick-add-key "$one" rsa2048 sign never; sub=$(last)
+g -u "$sub!" --digest-algo SHA256 --clearsign -o one.sig payload
+g --export "$one" >one.asc
+printf 'key 1\nrevkey\ny\n1\n\ny\nsave\n' |
+  gpg --command-fd 0 --status-fd 2 --pinentry-mode loopback --passphrase '' --no-tty --edit-key "$one"
+g --export "$one" >one-revoked.asc
+g --faked-system-time 20230101T000000 --quick-gen-key 'Two <two@example.org>' rsa2048 cert,sign 20y
+two=$(last)
+g --faked-system-time 20230201T000000 -u "$two" --digest-algo SHA256 --clearsign -o two.sig payload
+g --export "$two" >two.asc
+g --faked-system-time 20230601T000000 --quick-set-expire "$two" 1y
+g --export "$two" >two-short.asc
+gpgconf --kill all
+echo "$one" >one.fpr; echo "$two" >two.fpr
+"#;
+
+#[test]
+fn keys_that_count_no_longer_count_in_neither() {
+    require!("keys that were revoked or cut short"; Skiff, Apptainer, Gpg);
+    let folder = Folder::new();
+    folder.image("a.sif");
+    // What is signed, from a signature by another key.
+    folder.file("p8.pem", keys::ED25519[0]);
+    folder.good(skiff(), "sign --key p8.pem a.sif");
+    let envelope = folder.good(skiff(), "sif dump 4 a.sif");
+    let envelope: serde_json::Value = serde_json::from_str(&envelope).expect("an envelope");
+    let payload = envelope["payload"].as_str().expect("text");
+    let payload = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, payload);
+    let payload = String::from_utf8(payload.expect("base64")).expect("JSON");
+    folder.file("payload", &payload);
+    folder.good(skiff(), "sif del 4 a.sif");
+    let mut cmd = ordinary().command("/bin/sh");
+    cmd.cwd(&folder.0).args(["-ec", GPG]);
+    cmd.limit(Duration::from_secs(120))
+        .run()
+        .expect_success("gpg");
+    for (signature, key, reason) in [
+        ("one", "one.asc", ""),
+        ("one", "one-revoked.asc", "signature made by revoked key"),
+        ("two", "two.asc", ""),
+        ("two", "two-short.asc", "key expired"),
+    ] {
+        let print = std::fs::read_to_string(folder.0.join(format!("{signature}.fpr")));
+        let print = print.expect("made").trim().to_owned();
+        folder.copy("a.sif", "b.sif");
+        folder.good(
+            skiff(),
+            &format!(
+                "sif add --datatype 5 --signentity {print} --signhash 1 --link 4026531841 b.sif \
+                 {signature}.sig"
+            ),
+        );
+        for program in [skiff(), apptainer()] {
+            std::fs::remove_dir_all(folder.0.join("ring")).ok();
+            folder.good(program, &format!("key import {key}"));
+            let (code, last) = folder.verdict(program, "verify -l -g 1 b.sif");
+            let what = format!("{} with {key}: {last}", program.title);
+            assert_eq!(code == Some(0), reason.is_empty(), "{what}");
+            assert!(last.ends_with(reason), "{what}");
+        }
+    }
+}

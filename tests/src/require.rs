@@ -81,6 +81,8 @@ pub enum Need {
     Debootstrap,
     /// busybox, statically linked.
     Busybox,
+    /// gpg.
+    Gpg,
     /// A kernel that gives unanswered requests to a new server (6.9).
     Resend,
 }
@@ -142,6 +144,7 @@ impl Need {
             Self::Umoci => on_path("umoci"),
             Self::Mmdebstrap => on_path("mmdebstrap"),
             Self::Debootstrap => on_path("debootstrap"),
+            Self::Gpg => on_path("gpg"),
             Self::Busybox => {
                 let busybox = Path::new("/bin/busybox");
                 (!busybox.exists() || !userland::libraries_of(busybox).is_empty())

@@ -1,5 +1,6 @@
 //! Builds that do not come to their end leave nothing, and what was there before stays.
 
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
@@ -155,4 +156,48 @@ fn builds_that_are_ended_at_any_moment() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(marked(), 0, "programs of builds that were ended");
+}
+
+#[test]
+fn images_are_as_private_as_the_umask_says() {
+    require!("builds"; Skiff, Fuse, UserNamespaces);
+    let folder = Folder::new("umask");
+    folder.definition("x.def", "Bootstrap: localimage\nFrom: BASE\n");
+    let base = super::base().display().to_string();
+    for (umask, mode) in [("077", 0o700), ("027", 0o750), ("022", 0o755)] {
+        for from in ["x.def", &base] {
+            let line = format!("umask {umask}; exec \"$@\"");
+            let leader = ["/bin/sh", "-c", &line, "sh"].map(std::ffi::OsStr::new);
+            let cmd = folder.build_command(Who::User, &["-F", "x.sif", from]);
+            let outcome = cmd.behind(&leader).run();
+            assert!(outcome.success(), "{outcome}");
+            let seen = std::fs::metadata(folder.at("x.sif")).expect("made").mode();
+            assert_eq!(seen & 0o7777, mode, "umask {umask}, {from}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_is_replaced_by_an_image() {
+    require!("builds"; Skiff, Fuse, UserNamespaces);
+    let folder = Folder::new("place");
+    let base = super::base().display().to_string();
+    std::fs::create_dir(folder.at("here")).expect("fresh");
+    folder.write("here/old", "old");
+    skiff_tests::user::ordinary().own_all(&folder.at("here"));
+    // What fails leaves it alone.
+    folder.write("bad.sif", "no image");
+    let mut cmd = folder.build_command(Who::User, &["--force", ".", "../bad.sif"]);
+    assert!(!cmd.cwd(folder.at("here")).run().success());
+    assert!(folder.at("here/old").exists());
+    let mut cmd = folder.build_command(Who::User, &["--force", ".", &base]);
+    let outcome = cmd.cwd(folder.at("here")).run();
+    assert!(outcome.success(), "{outcome}");
+    assert!(folder.at("here").is_file());
+    folder.assert_clean();
+    let outcome = folder.build(Who::User, &["new.sif/", &base]);
+    assert!(
+        outcome.success() && folder.at("new.sif").is_file(),
+        "{outcome}"
+    );
 }

@@ -343,6 +343,9 @@ pub(super) fn whole(canary: &[u8]) -> Vec<(&'static str, &'static str, Vec<u8>)>
     linked.content(manifest);
     linked.add(b'2', b"config", &file);
     linked.add(b'2', b"layer.tar", b"layer.tar");
+    let mut named = Archive::default();
+    named.header(b'L', b"x", 1 << 30, b"", |_| {});
+    named.content(&vec![b'n'; 2 << 20]);
     let mut wide = Archive::default();
     wide.header(b'0', b"manifest.json", 1 << 60, b"", |_| {});
     vec![
@@ -356,6 +359,7 @@ pub(super) fn whole(canary: &[u8]) -> Vec<(&'static str, &'static str, Vec<u8>)>
         ("docker-archive", "paths that lead out", loops.end()),
         ("docker-archive", "links that lead out", linked.end()),
         ("docker-archive", "a manifest of an exbibyte", wide.end()),
+        ("docker-archive", "a name of a gibibyte", named.end()),
         ("oci-archive", "a manifest of an exbibyte", wide.end()),
     ]
 }

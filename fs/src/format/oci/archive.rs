@@ -14,6 +14,11 @@ use super::{Count, LayerBytes, OciError, Store};
 
 /// Entries of an archive that are remembered.
 const MAX_ENTRIES: usize = 100_000;
+/// Headers that are looked at.
+const MAX_HEADERS: usize = 1_000_000;
+/// Bytes of a long name or an extended header.
+const MAX_SPECIAL: usize = 1 << 20;
+const BLOCK: u64 = 512;
 /// Links that are followed from one name.
 const MAX_LINKS: usize = 16;
 const GZIP: [u8; 2] = [0x1F, 0x8B];
@@ -183,48 +188,138 @@ fn plain(path: &Path) -> io::Result<File> {
     Ok(unpacked)
 }
 
+/// What headers say of the entry that follows.
+#[derive(Default)]
+struct Ahead {
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+}
+
+impl Ahead {
+    fn extended(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for record in tar::PaxExtensions::new(bytes) {
+            let record = record?;
+            let value = record.value_bytes();
+            match record.key_bytes() {
+                b"path" => self.name = Some(value.to_vec()),
+                b"linkpath" => self.link = Some(value.to_vec()),
+                b"size" => {
+                    let size = std::str::from_utf8(value).ok();
+                    let size = size.and_then(|text| text.parse().ok());
+                    self.size = Some(size.ok_or_else(|| damaged("a size that is no number"))?);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where everything is. What is in between is not read, and of names only as much as names have.
 fn entries(file: &File) -> io::Result<HashMap<String, Place>> {
     let length = file.metadata()?.len();
     let mut found = HashMap::new();
-    let mut archive = tar::Archive::new(file);
-    for entry in archive.entries_with_seek()? {
-        let entry = entry?;
-        if found.len() >= MAX_ENTRIES {
-            let reason = format!("more than {MAX_ENTRIES} files");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    let mut ahead = Ahead::default();
+    let mut at = 0;
+    for _ in 0..MAX_HEADERS {
+        let Some(header) = header(file, at, length)? else {
+            return Ok(found);
+        };
+        let offset = at.checked_add(BLOCK).ok_or_else(cut_off)?;
+        let kind = header.entry_type();
+        let size = ahead
+            .size
+            .filter(|_| kind.is_file())
+            .map_or_else(|| header.entry_size(), Ok)?;
+        let end = offset
+            .checked_add(size)
+            .filter(|end| *end <= length)
+            .ok_or_else(cut_off)?;
+        at = end.checked_next_multiple_of(BLOCK).ok_or_else(cut_off)?;
+        let is_name = kind.is_gnu_longname() || kind.is_gnu_longlink();
+        if is_name || kind.is_pax_local_extensions() {
+            let bytes = special(file, offset, size)?;
+            let text = || bytes.strip_suffix(&[0]).unwrap_or(&bytes).to_vec();
+            if kind.is_gnu_longname() {
+                ahead.name = Some(text());
+            } else if kind.is_gnu_longlink() {
+                ahead.link = Some(text());
+            } else {
+                ahead.extended(&bytes)?;
+            }
+            continue;
         }
-        let path = clean(&String::from_utf8_lossy(&entry.path_bytes()));
+        let ahead = std::mem::take(&mut ahead);
+        let name = ahead
+            .name
+            .unwrap_or_else(|| header.path_bytes().into_owned());
+        let path = clean(&String::from_utf8_lossy(&name));
         let target = || {
-            let target = entry.link_name_bytes()?;
+            let target = ahead
+                .link
+                .or_else(|| Some(header.link_name_bytes()?.into_owned()))?;
             Some(String::from_utf8_lossy(&target).into_owned())
         };
-        let place = match entry.header().entry_type() {
-            kind if kind.is_file() => {
-                let (offset, size) = (entry.raw_file_position(), entry.size());
-                if offset.checked_add(size).is_none_or(|end| end > length) {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "the archive ends within a file",
-                    ));
-                }
-                Place::File { offset, size }
-            }
-            kind if kind.is_hard_link() => match target() {
-                Some(target) => Place::Link(target),
-                None => continue,
-            },
-            kind if kind.is_symlink() => match target() {
-                Some(target) => {
-                    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                    Place::Link(format!("{parent}/{target}"))
-                }
-                None => continue,
-            },
-            _ => continue,
+        let place = if kind.is_file() {
+            Place::File { offset, size }
+        } else if kind.is_hard_link() {
+            let Some(target) = target() else { continue };
+            Place::Link(target)
+        } else if kind.is_symlink() {
+            let Some(target) = target() else { continue };
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            Place::Link(format!("{parent}/{target}"))
+        } else {
+            continue;
         };
         found.insert(path, place);
+        if found.len() > MAX_ENTRIES {
+            return Err(damaged(&format!("more than {MAX_ENTRIES} files")));
+        }
     }
-    Ok(found)
+    Err(damaged(&format!("more than {MAX_HEADERS} entries")))
+}
+
+/// The header at `at`; `None` at the end.
+fn header(file: &File, at: u64, length: u64) -> io::Result<Option<tar::Header>> {
+    if at >= length {
+        return Ok(None);
+    }
+    let mut header = tar::Header::new_old();
+    file.read_exact_at(header.as_mut_bytes(), at)
+        .map_err(|_| cut_off())?;
+    if header.as_bytes().iter().all(|&byte| byte == 0) {
+        return Ok(None);
+    }
+    // The sum is made with spaces where it stands.
+    let bytes = header.as_bytes().iter().enumerate();
+    let sum: u32 = bytes
+        .map(|(at, &byte)| u32::from(if (148..156).contains(&at) { b' ' } else { byte }))
+        .sum();
+    if header.cksum().ok() != Some(sum) {
+        return Err(damaged("a header whose sum is wrong"));
+    }
+    Ok(Some(header))
+}
+
+/// A long name, or an extended header.
+fn special(file: &File, offset: u64, size: u64) -> io::Result<Vec<u8>> {
+    let size = usize::try_from(size)
+        .ok()
+        .filter(|size| *size <= MAX_SPECIAL);
+    let size = size.ok_or_else(|| damaged("a header that is longer than any name"))?;
+    let mut bytes = vec![0; size];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn cut_off() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the archive is cut off")
 }
 
 /// A path without `.`, `..` and superfluous slashes.
