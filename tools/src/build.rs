@@ -169,7 +169,10 @@ fn read(args: &BuildArgs, spec: &Path) -> anyhow::Result<Definition> {
         let failed =
             |reason: String| anyhow::anyhow!("Unable to build from {}: {reason}", spec.display());
         let text = std::fs::read_to_string(spec).map_err(|error| failed(os_error(&error)))?;
-        return definition::json::parse(&text).map_err(failed);
+        // As Apptainer: any other is read as it is.
+        if text.trim_start().starts_with('{') {
+            return definition::json::parse(&text).map_err(failed);
+        }
     }
     definition::read(spec, &values, args.definition.warn_unused_build_args)
 }

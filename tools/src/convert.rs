@@ -123,7 +123,10 @@ fn parts(
         }
         Source::Remote(reference) => {
             let file = fetch::temporary(reference, options, watch)?;
-            local::parts_of(file, &reference.name(), spec, manner, watch)
+            let name = reference.name();
+            let image = Image::from_file(file, name.as_ref())?;
+            remark(&image, &name, context);
+            local::parts(&image, spec, manner, watch)
         }
     }
 }

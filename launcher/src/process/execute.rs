@@ -43,7 +43,10 @@ pub(super) fn execute(program: &Program) -> LaunchError {
         }
         // The file was found, so what is missing is its interpreter or the dynamic loader.
         Some(libc::ENOENT) if Path::new(&program.path).exists() => {
-            failed("a shared library is likely missing in the image".to_owned())
+            failed(match interpreter(&start_of(Path::new(&program.path))) {
+                Some(name) => format!("its interpreter, {}, is not in the image", name.display()),
+                None => "a shared library is likely missing in the image".to_owned(),
+            })
         }
         _ => failed(reason(&error)),
     }
@@ -101,6 +104,16 @@ fn danger(path: &Path) -> Option<&'static str> {
         path = interpreter(start.get(..read).unwrap_or_default())?;
     }
     None
+}
+
+/// As much of a file as the kernel looks at; nothing where it cannot be read.
+fn start_of(path: &Path) -> Vec<u8> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut start = vec![0; 256];
+    let read = rustix::fs::open(path, flags, Mode::empty())
+        .and_then(|file| rustix::io::read(file, &mut start));
+    start.truncate(read.unwrap_or(0));
+    start
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -1,7 +1,5 @@
 //! Who has signed the image that a stage starts from.
 
-use std::fs::File;
-
 use skiff_fs::format::sif::DataType;
 use skiff_fs::image::Image;
 use skiff_fs::integrity::pgp::fingerprint_text;
@@ -11,7 +9,6 @@ use crate::cli::Context;
 use crate::commands::key::trusted_keys;
 use crate::definition::Stage;
 use crate::output;
-use crate::text::os_error;
 
 /// Checks the signatures of `image`, of which all of the header's `Fingerprints` must have one;
 /// where none are named, one that does not hold is only remarked upon.
@@ -61,9 +58,9 @@ fn said(error: skiff_fs::integrity::Error) -> String {
     format!("integrity: {error}")
 }
 
+/// What is verified is what is built from, whatever is at its path meanwhile.
 fn opened(image: &Image) -> Result<SignedImage, String> {
-    let file = File::open(image.path()).map_err(|error| os_error(&error))?;
-    SignedImage::open(file).map_err(said)
+    SignedImage::new(image.source()).map_err(said)
 }
 
 fn verified(image: &Image, context: &Context) -> Result<(), String> {

@@ -42,6 +42,7 @@ pub fn run(args: &BuildArgs, context: &Context) -> anyhow::Result<ExitStatus> {
             spec.name()
         );
     }
+    target::check_place(&target, args.target.sandbox)?;
     warn_of_architecture(&spec.source, &args.platform);
     let options = Options::new(&args.remote, &args.platform, PLATFORM_VARIABLES, context)?
         .for_source(&spec.source);

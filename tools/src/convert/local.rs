@@ -1,7 +1,5 @@
 //! An image or directory of this machine becomes the parts of another.
 
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -79,22 +77,6 @@ pub(super) fn parts(
         json,
         arch: Some(arch),
     })
-}
-
-/// As [`parts`], from an open file.
-pub(super) fn parts_of(
-    file: File,
-    name: &str,
-    spec: &Spec,
-    manner: &Manner,
-    watch: &Watch,
-) -> anyhow::Result<Parts> {
-    parts(
-        &Image::from_file(file, Path::new(name))?,
-        spec,
-        manner,
-        watch,
-    )
 }
 
 /// The configuration that a SIF made of an OCI image has.

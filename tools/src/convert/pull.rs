@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use skiff_cache::disk::Cache;
+use skiff_fs::image::Image;
 use skiff_fs::pack::{Replace, Target};
 use skiff_fs::remote::{Client, Digest, Reference};
 
@@ -66,7 +67,8 @@ pub fn pull(spec: &Spec, options: &Options, target: &Path, args: &PullArgs) -> a
             announce(reference);
             let file = fetch::temporary(reference, options, &watch)?;
             output::info("Starting build...");
-            let parts = local::parts_of(file, &reference.name(), spec, &manner, &watch)?;
+            let image = Image::from_file(file, reference.name().as_ref())?;
+            let parts = local::parts(&image, spec, &manner, &watch)?;
             put(parts, target, true, 0, &manner, &watch)
         }
         Source::Oci(source) => pull_oci(spec, source, options, target, args, &watch),
