@@ -344,10 +344,15 @@ mod tests {
             assert!(at("target/newer").is_dir() && old.join("new").is_dir());
             fs::remove_dir_all(old).unwrap();
             fs::remove_dir_all(at("target")).unwrap();
+            // A file gives way, too; what is not there does nothing.
             fs::write(at("target"), "old").unwrap();
             assert!(put(&at("made"), &at("target")).is_err());
             assert_eq!(fs::read(at("target")).unwrap(), b"old");
-            fs::remove_file(at("target")).unwrap();
+            fs::create_dir(at("made")).unwrap();
+            let old = put(&at("made"), &at("target")).unwrap().unwrap();
+            assert_eq!(fs::read(&old).unwrap(), b"old");
+            fs::remove_file(old).unwrap();
+            fs::remove_dir(at("target")).unwrap();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use skiff_fs::layers::{DirectoryLayer, Layer, TreeLayer};
@@ -105,7 +105,11 @@ fn directory(job: &Job<'_>, made: &Made) -> anyhow::Result<()> {
         // It has been made beside its place, where the old one goes as well.
         let old = put_directory(&made.root, &job.target)
             .with_context(|| format!("putting it at {}", job.target.display()))?;
-        if let Some(Err(error)) = old.as_ref().map(fs::remove_dir_all) {
+        let remove = |old: &PathBuf| match old.symlink_metadata()?.is_dir() {
+            true => fs::remove_dir_all(old),
+            false => fs::remove_file(old),
+        };
+        if let Some(Err(error)) = old.as_ref().map(remove) {
             output::warning(format_args!(
                 "what was at {} before could not be removed: {error}",
                 job.target.display()
