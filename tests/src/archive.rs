@@ -99,3 +99,79 @@ pub fn archive(members: &[(u8, &[u8], &[u8])]) -> Vec<u8> {
     }
     archive.end()
 }
+
+/// Names that lead out of a root or are no names, and whether a file can have them where what leads
+/// out of the root stays in it.
+pub fn hostile_names() -> Vec<(Vec<u8>, bool)> {
+    let parts = [b"p".repeat(250), b"p".repeat(250)].join(&b'/');
+    let (deep, deeper) = (b"d/".repeat(2040), b"d/".repeat(2600));
+    let names: [(&[u8], bool); 26] = [
+        (b"../x", true),
+        (b"../../../../../../tmp/skiff-hostile", true),
+        (b"/skiff-hostile", true),
+        (b"/../../etc/skiff-hostile", true),
+        (b"a/../../x", true),
+        (b"a/../../../canary/file", true),
+        (b"./../canary/inner/x", true),
+        (b"a/./b//c", true),
+        (b"...", true),
+        (b"..x/x..", true),
+        (b"proc/self/root/tmp/skiff-hostile", true),
+        (b"proc/self/fd/3/x", true),
+        (b"new\nline\x1b[31m", true),
+        (b"\xff\xfe", true),
+        (b"-rf", true),
+        (&parts, true),
+        (&[b'n'; 256], false),
+        (&deep, true),
+        (&deeper, false),
+        (b"nul\0../../x", false),
+        (b"a/.wh.", false),
+        (b"a/.wh..", false),
+        (b"a/.wh...", false),
+        (b"../.wh.canary", true),
+        (b"../.wh..wh..opq", true),
+        (b"../canary/.wh.file", true),
+    ];
+    let owned = |(name, fine): (&[u8], bool)| (name.to_vec(), fine);
+    names.map(owned).into()
+}
+
+/// Archives whose members say sizes that they do not have, holes included, and what each is.
+pub fn untrue_sizes() -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    for size in [4096, 1 << 20, 1 << 40, 1 << 60, u64::MAX >> 1, u64::MAX] {
+        let mut archive = Archive::default();
+        archive.header(b'0', b"large", size, b"", |_| {});
+        archive.content(b"short");
+        all.push((format!("size {size}"), archive.end()));
+    }
+    let exbi: &[u8] = b"1152921504606846976";
+    let sparse: [&[(&str, &[u8])]; 5] = [
+        &[("GNU.sparse.size", exbi), ("GNU.sparse.map", b"0,7")],
+        &[
+            ("GNU.sparse.realsize", exbi),
+            ("GNU.sparse.map", b"1152921504606846900,7"),
+        ],
+        &[
+            ("GNU.sparse.size", exbi),
+            ("GNU.sparse.offset", b"0"),
+            ("GNU.sparse.numbytes", b"7"),
+        ],
+        &[
+            ("GNU.sparse.size", b"20"),
+            ("GNU.sparse.map", b"18446744073709551615,7"),
+        ],
+        &[
+            ("GNU.sparse.major", b"1"),
+            ("GNU.sparse.minor", b"0"),
+            ("GNU.sparse.realsize", exbi),
+        ],
+    ];
+    for (number, records) in sparse.into_iter().enumerate() {
+        let mut archive = Archive::default();
+        archive.pax(records).add(b'0', b"sparse", b"");
+        all.push((format!("holes {number}"), archive.end()));
+    }
+    all
+}

@@ -1,7 +1,7 @@
 //! The layers and archives.
 
 use serde_json::json;
-use skiff_tests::archive::{Archive, archive};
+use skiff_tests::archive::{Archive, archive, hostile_names, untrue_sizes};
 use skiff_tests::command::Cmd;
 
 use super::{Blob, sum};
@@ -33,39 +33,8 @@ pub(super) fn leading_out(canary: &[u8]) -> Vec<(String, Vec<Blob>)> {
 
 fn names() -> Vec<(String, Vec<Blob>)> {
     let mut cases = Vec::new();
-    let long = [b'n'; 256];
-    let deep = b"d/".repeat(2040);
-    let deeper = b"d/".repeat(2600);
-    let parts = [b"p".repeat(250), b"p".repeat(250)].join(&b'/');
-    let names: [&[u8]; 26] = [
-        b"../x",
-        b"../../../../../../tmp/skiff-hostile",
-        b"/skiff-hostile",
-        b"/../../etc/skiff-hostile",
-        b"a/../../x",
-        b"a/../../../canary/file",
-        b"./../canary/inner/x",
-        b"a/./b//c",
-        b"...",
-        b"..x/x..",
-        b"proc/self/root/tmp/skiff-hostile",
-        b"proc/self/fd/3/x",
-        b"new\nline\x1b[31m",
-        b"\xff\xfe",
-        b"-rf",
-        &parts,
-        &long,
-        &deep,
-        &deeper,
-        b"nul\0../../x",
-        b"a/.wh.",
-        b"a/.wh..",
-        b"a/.wh...",
-        b"../.wh.canary",
-        b"../.wh..wh..opq",
-        b"../canary/.wh.file",
-    ];
-    for name in names {
+    for (name, _) in hostile_names() {
+        let name = name.as_slice();
         for kind in [b'0', b'2', b'5', b'6'] {
             let link: &[u8] = if kind == b'2' { b"../../canary" } else { b"" };
             let what = format!("{} as {}", shown(name), char::from(kind));
@@ -156,7 +125,10 @@ fn devices(cases: &mut Vec<(String, Vec<Blob>)>) {
 
 /// What cannot be right and must be refused.
 pub(super) fn broken() -> Vec<(String, Vec<Blob>)> {
-    let mut cases = sizes();
+    let mut cases: Vec<(String, Vec<Blob>)> = untrue_sizes()
+        .into_iter()
+        .map(|(what, bytes)| (what, vec![Blob::new(bytes)]))
+        .collect();
     let good = archive(&[(b'0', b"a", b""), (b'0', b"b", b"")]);
     for damage in [0, 100, 124, 148, 156, 257, 1024, 1180] {
         let mut bytes = good.clone();
@@ -165,45 +137,6 @@ pub(super) fn broken() -> Vec<(String, Vec<Blob>)> {
     }
     promises(&good, &mut cases);
     packed(&good, &mut cases);
-    cases
-}
-
-fn sizes() -> Vec<(String, Vec<Blob>)> {
-    let mut cases = Vec::new();
-    for size in [4096, 1 << 20, 1 << 40, 1 << 60, u64::MAX >> 1, u64::MAX] {
-        let mut archive = Archive::default();
-        archive.header(b'0', b"large", size, b"", |_| {});
-        archive.content(b"short");
-        cases.push((format!("size {size}"), vec![Blob::new(archive.end())]));
-    }
-    let exbi: &[u8] = b"1152921504606846976";
-    let sparse: [&[(&str, &[u8])]; 5] = [
-        &[("GNU.sparse.size", exbi), ("GNU.sparse.map", b"0,7")],
-        &[
-            ("GNU.sparse.realsize", exbi),
-            ("GNU.sparse.map", b"1152921504606846900,7"),
-        ],
-        &[
-            ("GNU.sparse.size", exbi),
-            ("GNU.sparse.offset", b"0"),
-            ("GNU.sparse.numbytes", b"7"),
-        ],
-        &[
-            ("GNU.sparse.size", b"20"),
-            ("GNU.sparse.map", b"18446744073709551615,7"),
-        ],
-        &[
-            ("GNU.sparse.major", b"1"),
-            ("GNU.sparse.minor", b"0"),
-            ("GNU.sparse.realsize", exbi),
-        ],
-    ];
-    for (number, records) in sparse.into_iter().enumerate() {
-        let mut archive = Archive::default();
-        archive.pax(records).add(b'0', b"sparse", b"");
-        let what = format!("an exbibyte of holes, {number}");
-        cases.push((what, vec![Blob::new(archive.end())]));
-    }
     cases
 }
 
