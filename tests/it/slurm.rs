@@ -254,7 +254,7 @@ fn time_is_kept() {
     let node = Node::new(true, 1);
     std::fs::write(node.at("hang"), "").expect("room");
     let outcome = node.slurmd("prolog.sh", "7", "skiff-warm=a");
-    assert!(outcome.took < Duration::from_secs(5), "{:?}", outcome.took);
+    assert!(outcome.took < Duration::from_secs(40), "{:?}", outcome.took);
     assert_eq!(node.calls().len(), 2);
 }
 

@@ -114,7 +114,7 @@ fn faults_are_no_failures() {
         let args = ["--full", "--json", "--deadline", "1s", &faulty.url];
         let outcome = warm(&faulty.place, &args).expect_success(&what);
         let took = own_time(&outcome);
-        assert!(took < deadline * 2, "{what}: {took:?}: {outcome}");
+        assert!(took < deadline + LATE_BY, "{what}: {took:?}: {outcome}");
         // The program does not wait for the network for long, and gets no wrong bytes.
         faulty.server.faults().clear();
         let mut cmd = patient(read_all(&faulty.place, &faulty.url));
@@ -123,6 +123,10 @@ fn faults_are_no_failures() {
         assert_eq!(outcome.stdout_text(), wanted(), "{what}");
     }
 }
+
+/// How much later than its deadline `warm` may end on a machine that has other work. What it would
+/// wait for in these tests takes longer.
+const LATE_BY: Duration = Duration::from_secs(4);
 
 /// How long `warm` took by its own account, which a busy machine does not distort by starting it
 /// late. The whole must end some time as well.
@@ -144,7 +148,7 @@ fn a_deadline_is_kept() {
     let in_time = |outcome: Outcome, what: &str| {
         let outcome = outcome.expect_success(what);
         let took = own_time(&outcome);
-        assert!(took < second * 2, "{what}: {took:?}: {outcome}");
+        assert!(took < second + LATE_BY, "{what}: {took:?}: {outcome}");
         took
     };
     let limited = ["--full", "--json", "--deadline", "1s"];

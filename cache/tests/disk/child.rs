@@ -90,20 +90,23 @@ impl Job {
     }
 }
 
+/// After this long something hangs: far more than the slowest machine takes for any of it.
+pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(120);
+
 /// A process; killed when the test gives up on it.
 #[derive(Debug)]
 pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
     /// Waits for a good end.
-    pub(crate) fn finish(mut self, within: Duration) {
+    pub(crate) fn finish(mut self) {
         let start = Instant::now();
         loop {
             if let Some(status) = self.0.try_wait().unwrap() {
                 assert!(status.success(), "{status}");
                 return;
             }
-            assert!(start.elapsed() < within, "hangs");
+            assert!(start.elapsed() < HANGS_AFTER, "hangs");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -115,6 +118,16 @@ impl Running {
         }
         self.0.kill().unwrap();
         self.0.wait().unwrap();
+    }
+
+    /// Stops it, and waits until it stands still or has ended.
+    pub(crate) fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        until("it stands still", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+            let after_name = stat.rsplit_once(") ").unwrap().1;
+            after_name.starts_with(['T', 'Z', 'X'])
+        });
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
@@ -139,7 +152,7 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+        assert!(start.elapsed() < HANGS_AFTER, "{what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

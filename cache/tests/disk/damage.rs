@@ -183,9 +183,7 @@ fn spoilt_while_read() {
         }
     }
     job.end();
-    running
-        .into_iter()
-        .for_each(|reader| reader.finish(Duration::from_secs(10)));
+    running.into_iter().for_each(Running::finish);
     // What is left works again.
     let cache = job.cache();
     cache.gc(None).unwrap();

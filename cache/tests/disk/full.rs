@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 
-use crate::child::{Job, Running, is_root};
+use crate::child::{Job, Running, is_root, until};
 use crate::origin::{Origin, Random};
 
 /// A file system in a file; unmounted in the end.
@@ -75,16 +75,21 @@ impl Drop for Disk {
     }
 }
 
+/// Processes that have the cache open.
 fn readers(job: &Job) -> Vec<Running> {
-    (0..3)
-        .map(|number| {
-            Job {
-                number,
-                ..job.clone()
-            }
-            .start()
-        })
-        .collect()
+    let start = |number| {
+        Job {
+            number,
+            ..job.clone()
+        }
+        .start()
+    };
+    let readers = (0..3).map(start).collect();
+    for number in 0..3 {
+        let ready = job.dir.join(format!("ready.{number}"));
+        until("it opens the cache", || ready.exists());
+    }
+    readers
 }
 
 #[test]
@@ -118,13 +123,11 @@ fn a_disk_that_fills_up_and_vanishes() {
         ..fresh
     }
     .start();
-    late.finish(Duration::from_secs(10));
+    late.finish();
     disk.unmount();
     pause();
     job.end();
-    running
-        .into_iter()
-        .for_each(|reader| reader.finish(Duration::from_secs(10)));
+    running.into_iter().for_each(Running::finish);
 }
 
 #[test]
@@ -146,9 +149,7 @@ fn a_directory_that_is_removed() {
         let _next_time = std::fs::remove_dir_all(&path);
     }
     job.end();
-    running
-        .into_iter()
-        .for_each(|reader| reader.finish(Duration::from_secs(10)));
+    running.into_iter().for_each(Running::finish);
 }
 
 /// Reads with a blob that it opened before, or cannot open, and no file more.
@@ -175,5 +176,5 @@ pub(crate) fn starved(job: &Job) {
 fn no_file_can_be_opened() {
     let dir = tempfile::tempdir().unwrap();
     let job = Job::new("starved", dir.path(), 3);
-    job.start().finish(Duration::from_secs(10));
+    job.start().finish();
 }

@@ -60,7 +60,7 @@ fn killed_at_any_moment() {
     }
     running.into_iter().for_each(|(_, victim)| victim.kill());
     watcher.end();
-    watching.finish(Duration::from_secs(20));
+    watching.finish();
 
     let cache = watcher.cache();
     let freed = cache.gc(None).unwrap();

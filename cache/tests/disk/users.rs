@@ -67,7 +67,7 @@ impl Node {
             std::thread::sleep(Duration::from_millis(5));
             started = command.spawn();
         }
-        Running(started.unwrap()).finish(Duration::from_secs(10));
+        Running(started.unwrap()).finish();
     }
 }
 

@@ -117,7 +117,7 @@ fn a_program_that_waits_can_be_killed() {
             child.kill().expect("it runs");
             child.wait().expect("it was started");
             let took = begin.elapsed();
-            assert!(took < Duration::from_secs(5), "it ended after {took:?}");
+            assert!(took < Duration::from_secs(20), "it ended after {took:?}");
         } else {
             let mut content = Vec::new();
             std::io::Read::read_to_end(&mut stdout, &mut content).expect("bytes");

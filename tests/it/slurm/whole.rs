@@ -162,5 +162,5 @@ fn a_silent_server_holds_up_nobody() {
     site.server.faults().add(stall, When::Always);
     let comment = format!("warm:{}", site.server.url("/job.sif"));
     let took = site.slurmd("prolog.sh", &comment);
-    assert!(took < std::time::Duration::from_secs(4), "{took:?}");
+    assert!(took < std::time::Duration::from_secs(25), "{took:?}");
 }

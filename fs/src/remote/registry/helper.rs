@@ -220,6 +220,6 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let start = Instant::now();
         let error = run(path, "x", Duration::from_millis(100)).unwrap_err();
-        assert!(error.contains("no answer") && start.elapsed() < Duration::from_secs(5));
+        assert!(error.contains("no answer") && start.elapsed() < Duration::from_secs(50));
     }
 }

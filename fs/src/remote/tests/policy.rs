@@ -53,7 +53,7 @@ fn fails(server: &Server, text: &str) -> Setup {
         })
         .unwrap_err();
     assert!(
-        start.elapsed() < Duration::from_millis(1500),
+        start.elapsed() < Duration::from_secs(30),
         "took {:?}",
         start.elapsed()
     );
@@ -295,13 +295,13 @@ fn a_name_that_does_not_resolve() {
 #[test]
 fn a_late_answer_is_asked_for_twice() {
     let server = faulty(1, |request, bytes| {
-        let mut steps = vec![Step::Wait(700)];
+        let mut steps = vec![Step::Wait(8000)];
         steps.extend(file(request, bytes, &[ETAG]));
         steps
     });
     let it = setup(RemoteOptions {
-        stall_after: Duration::from_secs(5),
-        give_up_after: Duration::from_secs(5),
+        stall_after: Duration::from_secs(30),
+        give_up_after: Duration::from_secs(30),
         hedge_after: Duration::from_millis(100),
         ..options()
     });
@@ -309,7 +309,7 @@ fn a_late_answer_is_asked_for_twice() {
     let start = Instant::now();
     assert_eq!(read(&blob, 5..10).unwrap(), data(SIZE)[5..10]);
     assert!(
-        start.elapsed() < Duration::from_millis(600),
+        start.elapsed() < Duration::from_secs(7),
         "{:?}",
         start.elapsed()
     );

@@ -190,7 +190,7 @@ fn refused_requests_leave_room_for_the_token() {
     });
     let options = RemoteOptions {
         requests_per_host: 4,
-        stall_after: Duration::from_secs(5),
+        stall_after: Duration::from_secs(30),
         ..options()
     };
     let blob = open(&setup(options), &server).unwrap();
@@ -202,7 +202,7 @@ fn refused_requests_leave_room_for_the_token() {
         }
     });
     let took = begin.elapsed();
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert!(took < Duration::from_secs(25), "{took:?}");
 }
 
 #[test]
