@@ -19,6 +19,7 @@
 
 mod blob;
 mod client;
+mod daemon;
 pub(crate) mod digest;
 pub mod digests;
 mod download;
@@ -49,6 +50,7 @@ mod validator;
 
 pub use blob::RemoteBlob;
 pub use client::Client;
+pub use daemon::Daemon;
 pub use digest::{Digest, DigestError, DigestHasher};
 pub use download::{Download, DownloadReader};
 pub use error::RemoteError;

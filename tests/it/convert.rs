@@ -1,5 +1,7 @@
 //! OCI images become SIFs: from wherever they are, the same tree as Apptainer makes of them.
 
+mod daemon;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -315,7 +317,13 @@ fn what_cannot_be_converted_leaves_nothing() {
         &["build", "-F", "old.sif", "oci:layout"],
         &["build", "new.sif", "oci:nowhere"],
         &["build", "new.sif", "docker-archive:nowhere"],
-        &["build", "new.sif", "docker-daemon:x:y"],
+        &[
+            "build",
+            "--docker-host",
+            "unix:///nowhere",
+            "new.sif",
+            "docker-daemon:x:y",
+        ],
         &["build", "new.sif", "library://x/y/z"],
         &["build", "new.sif", "nowhere"],
         &["pull", "new.sif", "oci:layout"],

@@ -131,9 +131,23 @@ pub fn docker_archive(folder: &Path, archive: &Path) {
     );
 }
 
+/// Copies the only image of the layout in `folder` into the store of docker's daemon at `host`.
+///
+/// # Panics
+/// When it cannot be copied.
+pub fn give_to_docker(folder: &Path, host: &str, name: &str) {
+    let to = format!("docker-daemon:{name}");
+    let flags = ["--dest-daemon-host", host];
+    copy_with(&flags, &format!("oci:{}", folder.display()), &to);
+}
+
 fn copy(from: &str, to: &str) {
+    copy_with(&["--dest-tls-verify=false"], from, to);
+}
+
+fn copy_with(flags: &[&str], from: &str, to: &str) {
     let mut cmd = ordinary().command("skopeo");
-    cmd.args(["--insecure-policy", "copy", "-q", "--dest-tls-verify=false"]);
+    cmd.args(["--insecure-policy", "copy", "-q"]).args(flags);
     cmd.args([from, to])
         .run()
         .expect_success("skopeo copies an image");

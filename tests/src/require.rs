@@ -71,6 +71,8 @@ pub enum Need {
     Fakeroot,
     /// apt-get and dpkg-deb.
     Apt,
+    /// Docker's daemon.
+    Docker,
     /// skopeo, which carries images from layouts to registries.
     Skopeo,
     /// umoci, which unpacks images.
@@ -140,6 +142,7 @@ impl Need {
             Self::Fakeroot => on_path("fakeroot"),
             Self::Apt => on_path("apt-get").or_else(|| on_path("dpkg-deb")),
             Self::Nginx => on_path("nginx"),
+            Self::Docker => on_path("dockerd"),
             Self::Skopeo => on_path("skopeo"),
             Self::Umoci => on_path("umoci"),
             Self::Mmdebstrap => on_path("mmdebstrap"),

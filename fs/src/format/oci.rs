@@ -3,12 +3,13 @@
 //! ```text
 //! registry ─┐                     ┌─ configuration (as it is, and what matters of it)
 //! layout  ──┼─► index ─ platform ─┤
-//! archive ──┘        ─► manifest  └─ layers, the lowest first: digest, size, type
+//! archive ──┤        ─► manifest  └─ layers, the lowest first: digest, size, type
 //! ```
 //! A [`Store`] hands out documents that were compared with their digests; the bytes of layers are
 //! compared by whoever unpacks them.
 
 mod archive;
+mod daemon;
 mod document;
 mod layout;
 mod platform;
@@ -16,6 +17,7 @@ mod registry;
 mod saved;
 
 pub use archive::OciArchive;
+pub use daemon::DaemonImage;
 pub use document::{Config, OciConfig, OciImage, OciLayer};
 pub use layout::Layout;
 pub use platform::Platform;
@@ -24,7 +26,7 @@ pub use saved::SavedImage;
 
 use std::io::{self, Read};
 
-use crate::remote::RemoteError;
+use crate::remote::{Digest, RemoteError};
 
 /// Why an image cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +82,14 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`OciError`]
     fn image(&self, platform: &Platform) -> Result<OciImage, OciError>;
+
+    /// The digest of that image, where it can be had for less than the image.
+    ///
+    /// # Errors
+    /// [`OciError`]
+    fn digest(&self, platform: &Platform) -> Result<Digest, OciError> {
+        self.image(platform).map(|image| image.digest)
+    }
 
     /// The bytes of these layers, which are going to be read in this order. `count` is told of what
     /// comes from a network.

@@ -86,6 +86,15 @@ pub(super) fn of_library(error: &reqwest::Error, url: &str) -> Failure {
     })
 }
 
+/// What lies behind an error of the library, for the middle of a sentence.
+pub(super) fn cause(error: &reqwest::Error) -> String {
+    let mut last: &dyn Error = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    plain(&last.to_string())
+}
+
 /// The TLS library's error within an error; it may stand inside an I/O error, and that in another.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(error) = error.downcast_ref() {
@@ -95,7 +104,7 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
 }
 
 /// `Connection refused (os error 111)` as it stands within a sentence.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let text = text
         .split_once(" (os error ")
         .map_or(text, |(text, _)| text);

@@ -23,6 +23,8 @@ pub struct RemoteOptions {
     pub password: Option<String>,
     /// A file of credentials that is read before any other.
     pub authfile: Option<PathBuf>,
+    /// Address of docker's daemon, for images that it has; see [`super::Daemon::at`].
+    pub docker_host: Option<String>,
     /// No network at all.
     pub offline: bool,
     /// For how long what a tag stood for is believed without asking again.
@@ -100,6 +102,7 @@ impl Default for RemoteOptions {
             username: None,
             password: None,
             authfile: None,
+            docker_host: None,
             offline: false,
             tag_ttl: Duration::from_secs(30),
             give_up_after: Duration::from_secs(120),
@@ -147,6 +150,11 @@ impl RemoteOptions {
                 "APPTAINER_AUTHFILE",
                 "SINGULARITY_AUTHFILE",
                 "REGISTRY_AUTH_FILE",
+            ]),
+            docker_host: env.text(&[
+                "APPTAINER_DOCKER_HOST",
+                "SINGULARITY_DOCKER_HOST",
+                "DOCKER_HOST",
             ]),
             offline: env.truth(&["SKIFF_OFFLINE"])?,
             proxies: Proxies {
@@ -312,6 +320,7 @@ impl fmt::Debug for RemoteOptions {
             .field("username", &self.username)
             .field("password", &hidden(self.password.as_ref()))
             .field("authfile", &self.authfile)
+            .field("docker_host", &self.docker_host)
             .field("offline", &self.offline)
             .field("tag_ttl", &self.tag_ttl)
             .field("give_up_after", &self.give_up_after)

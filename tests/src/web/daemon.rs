@@ -12,7 +12,7 @@ use crate::command::{Cmd, kill_group};
 use crate::user::ordinary;
 
 /// How long a server may take to be there.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The password in [`HTPASSWD`], of the user called `reader`.
 pub const PASSWORD: &str = "s3cret";
@@ -142,6 +142,39 @@ pub fn python(root: &Path) -> Daemon {
     cmd.args(["-u", "-m", "http.server", "--bind", "127.0.0.1"]);
     cmd.arg("--directory").arg(root).arg(port.to_string());
     Daemon::start(&mut cmd, port, "http", None)
+}
+
+/// Docker's own daemon, its store and its socket `sock` in `folder`, listening on a port as well. The
+/// ordinary user may ask it. It runs nothing and changes no network. Needs root.
+///
+/// # Panics
+/// When it does not start.
+pub fn docker(folder: &Path) -> Daemon {
+    let port = free_port();
+    std::fs::create_dir_all(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let at = |name: &str| folder.join(name).display().to_string();
+    let user = ordinary();
+    // Not the machine's.
+    std::fs::write(folder.join("daemon.json"), "{}").expect("room");
+    // Its mounts are its own, and go with it.
+    let mut cmd = Cmd::new("unshare");
+    cmd.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    cmd.args(["--mount", "dockerd", "--bridge=none", "--iptables=false"]);
+    cmd.args([
+        "--ip6tables=false",
+        "--storage-driver=vfs",
+        "--log-level=warn",
+    ]);
+    cmd.args(["--data-root", &at("data"), "--exec-root", &at("run")]);
+    cmd.args(["--pidfile", &at("pid"), "--group", &user.gid.to_string()]);
+    cmd.args([
+        "--config-file",
+        &at("daemon.json"),
+        "--host",
+        &format!("unix://{}", at("sock")),
+    ]);
+    cmd.args(["--host", &format!("tcp://127.0.0.1:{port}")]);
+    Daemon::start(&mut cmd, port, "tcp", None)
 }
 
 /// A folder of the ordinary user's.

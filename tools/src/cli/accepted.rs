@@ -64,8 +64,6 @@ const ROWS: &[Row] = &[
     row("fusemount", Kind::Strings, Never, "Mount a FUSE file system in the container"),
     hidden(row("tmpdir", Text, Silent, "Directory for temporary files")),
     // Processes and privileges
-    // Registries
-    row("docker-host", Text, Silent, "Docker daemon to talk to"),
 ];
 
 /// Which of the table's flags were given with an effect.

@@ -108,9 +108,6 @@ pub struct DefinitionArgs {
 /// Where an image comes from, beside registries.
 #[derive(Args, Clone, Debug, Default)]
 pub struct OriginArgs {
-    /// Docker daemon to talk to
-    #[arg(long, value_name = "string")]
-    pub docker_host: Option<String>,
     /// Not supported: libraries
     #[arg(long, value_name = "string", hide = true)]
     pub library: Option<String>,

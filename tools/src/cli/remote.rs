@@ -22,6 +22,9 @@ pub struct RemoteArgs {
     /// File with credentials for registries
     #[arg(long, value_name = "string")]
     pub authfile: Option<PathBuf>,
+    /// Docker daemon for docker-daemon:, unix://PATH or tcp://HOST:PORT
+    #[arg(long, value_name = "string")]
+    pub docker_host: Option<String>,
     /// Use http instead of https for registries
     #[arg(long)]
     pub no_https: bool,
@@ -63,6 +66,9 @@ impl RemoteArgs {
         if let Some(path) = &self.authfile {
             // The server works in another directory.
             options.authfile = Some(std::path::absolute(path)?);
+        }
+        if self.docker_host.is_some() {
+            options.docker_host.clone_from(&self.docker_host);
         }
         if self.docker_username.is_some() {
             options.username.clone_from(&self.docker_username);

@@ -90,7 +90,7 @@ pub(super) fn identity(
     }
     let OciSource::Docker(reference) = source else {
         let store = source.open(&options.remote, &watch.observer())?;
-        return Ok(store.image(&options.platform)?.digest);
+        return Ok(store.digest(&options.platform)?);
     };
     let client = Client::new(options.remote.clone(), watch.observer())?;
     let digest = client.image_digest(reference)?;

@@ -4,8 +4,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use skiff_fs::format::oci::{Layout, OciArchive, Platform, RegistryStore, SavedImage, Store};
-use skiff_fs::remote::{Client, DockerReference, Observer, Reference, RemoteOptions};
+use skiff_fs::format::oci::{
+    DaemonImage, Layout, OciArchive, Platform, RegistryStore, SavedImage, Store,
+};
+use skiff_fs::remote::{Client, Daemon, DockerReference, Observer, Reference, RemoteOptions};
 use std::sync::Arc;
 
 /// Schemes that a name may begin with, where it is no file.
@@ -41,6 +43,8 @@ pub enum OciSource {
     Docker(DockerReference),
     /// What `docker save` wrote.
     DockerArchive(String),
+    /// With docker's daemon.
+    DockerDaemon(String),
     /// A directory.
     Oci(String),
     /// A layout in an archive.
@@ -89,10 +93,7 @@ impl Spec {
             "docker-archive" => oci(OciSource::DockerArchive(from.to_owned())),
             "oci" => oci(OciSource::Oci(from.to_owned())),
             "oci-archive" => oci(OciSource::OciArchive(from.to_owned())),
-            "docker-daemon" => bail!(
-                "docker-daemon:{from}: skiff does not talk to docker's daemon: write the image to a \
-                 file with `docker save -o image.tar {from}` and use docker-archive:image.tar"
-            ),
+            "docker-daemon" => oci(OciSource::DockerDaemon(from.to_owned())),
             "localimage" => Ok(Source::Local(from.into())),
             "oras" | "library" | "shub" | "http" | "https" => {
                 let name = format!("{bootstrap}://{from}");
@@ -146,6 +147,10 @@ impl OciSource {
                 Box::new(RegistryStore::new(client, reference.clone()))
             }
             Self::DockerArchive(text) => SavedImage::open(text)?,
+            Self::DockerDaemon(name) => {
+                let daemon = Daemon::at(options.docker_host.as_deref())?;
+                Box::new(DaemonImage::new(daemon, name))
+            }
             Self::Oci(text) => Box::new(Layout::new(text)),
             Self::OciArchive(text) => Box::new(OciArchive::open(text)?),
         })
@@ -184,6 +189,7 @@ mod tests {
             ("oci:a/b", "oci", "a/b"),
             ("oci:///a/b", "oci", "/a/b"),
             ("docker-archive:x.tar", "docker-archive", "x.tar"),
+            ("docker-daemon:x:1", "docker-daemon", "x:1"),
             ("oras://h/x:1", "oras", "h/x:1"),
         ] {
             let spec = parse(text).unwrap().unwrap();
@@ -191,12 +197,7 @@ mod tests {
         }
         assert!(parse("x.def").unwrap().is_none());
         assert!(parse("foo://x").unwrap().is_none());
-        for text in [
-            "docker://",
-            "docker-daemon:x:y",
-            "library://x",
-            "docker://A",
-        ] {
+        for text in ["docker://", "docker-daemon:", "library://x", "docker://A"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

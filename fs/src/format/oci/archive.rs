@@ -96,9 +96,17 @@ impl Archive {
             source,
         };
         let file = plain(path).map_err(failed)?;
-        let entries = entries(&file).map_err(failed)?;
+        Self::of_file(&path.display().to_string(), file)
+    }
+
+    /// The archive that `file` is, which is not packed.
+    pub(super) fn of_file(name: &str, file: File) -> Result<Self, OciError> {
+        let entries = entries(&file).map_err(|source| OciError::Read {
+            what: name.to_owned(),
+            source,
+        })?;
         Ok(Self {
-            name: path.display().to_string(),
+            name: name.to_owned(),
             file: Arc::new(file),
             entries,
         })
@@ -167,6 +175,16 @@ impl Read for Part {
     }
 }
 
+/// A file without a name where temporary files go.
+pub(super) fn temporary() -> io::Result<File> {
+    let directory = ["APPTAINER_TMPDIR", "SINGULARITY_TMPDIR"]
+        .iter()
+        .find_map(std::env::var_os)
+        .filter(|directory| !directory.is_empty())
+        .map_or_else(std::env::temp_dir, PathBuf::from);
+    tempfile::tempfile_in(directory)
+}
+
 fn plain(path: &Path) -> io::Result<File> {
     let mut file = File::open(path)?;
     if !file.metadata()?.is_file() {
@@ -178,11 +196,7 @@ fn plain(path: &Path) -> io::Result<File> {
     if !packed {
         return Ok(file);
     }
-    let directory = ["APPTAINER_TMPDIR", "SINGULARITY_TMPDIR"]
-        .iter()
-        .find_map(std::env::var_os)
-        .map_or_else(std::env::temp_dir, PathBuf::from);
-    let mut unpacked = tempfile::tempfile_in(directory)?;
+    let mut unpacked = temporary()?;
     io::copy(&mut flate2::read::MultiGzDecoder::new(file), &mut unpacked)?;
     unpacked.seek(SeekFrom::Start(0))?;
     Ok(unpacked)

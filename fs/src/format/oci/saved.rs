@@ -47,6 +47,12 @@ impl SavedImage {
         Ok(Box::new(Self { archive, wanted }))
     }
 
+    /// The only image of an archive.
+    pub(super) fn of(archive: Archive) -> Self {
+        let wanted = None;
+        Self { archive, wanted }
+    }
+
     fn item(&self) -> Result<(Item, Vec<u8>), OciError> {
         let name = self.name();
         let wrong = |reason: String| OciError::unusable(&name, reason);
