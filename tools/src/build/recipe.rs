@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::fs::{FileType, Mode, OFlags, makedev};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev};
 use skiff_fs::format::sif::Arch;
 use skiff_fs::remote::Reference;
 use skiff_launcher::kernel;
@@ -91,6 +91,28 @@ pub(super) fn follow(
                 let masks = job.mode.user_namespace.then_some(&masks);
                 carry_out(step, root, masks)
             })?,
+        }
+    }
+    inside(room, || remove_stand_ins(root, &steps))
+}
+
+/// Removes the files that devices were bound to: the image has what could be made.
+fn remove_stand_ins(root: &Path, steps: &[Step]) -> Result<(), String> {
+    let root = open_root(root)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for step in steps {
+        let Step::Device { path, .. } = step else {
+            continue;
+        };
+        // What packages have put in the place of the directory is theirs.
+        if let Some((parent, name)) = path.rsplit_once('/')
+            && let Ok(parent) = rustix::fs::openat(&root, parent, flags, Mode::empty())
+            && let Ok(found) = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)
+            && FileType::from_raw_mode(found.st_mode).is_file()
+            && found.st_size == 0
+        {
+            rustix::fs::unlinkat(&parent, name, AtFlags::empty())
+                .map_err(|error| format!("{path}: {}", os_error(&error.into())))?;
         }
     }
     Ok(())

@@ -114,6 +114,8 @@ pub enum Step {
 pub enum Question {
     /// Where rpm keeps its database, which is where it makes that of the new root.
     RpmDatabase,
+    /// In which format.
+    RpmBackend,
 }
 
 impl Question {
@@ -124,6 +126,7 @@ impl Question {
     pub fn judge(self, answer: &str) -> Result<Vec<String>, String> {
         match self {
             Self::RpmDatabase => super::yum::judge_database(answer),
+            Self::RpmBackend => Ok(super::yum::judge_backend(answer)),
         }
     }
 }

@@ -208,4 +208,7 @@ fn databases() {
         2
     );
     assert!(yum::judge_database("/root/.rpmdb").is_err());
+    for (backend, warnings) in [("bdb\n", 0), ("%{_db_backend}\n", 0), ("sqlite\n", 2)] {
+        assert_eq!(yum::judge_backend(backend).len(), warnings, "{backend}");
+    }
 }

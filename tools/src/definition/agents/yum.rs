@@ -36,6 +36,11 @@ pub(super) fn recipe(stage: &Stage, root: &Path, host: &dyn Host) -> Result<Reci
     let mut steps = vec![
         Step::Inspect {
             program: rpm.clone(),
+            arguments: words(["--eval", "%{_db_backend}"]),
+            question: Question::RpmBackend,
+        },
+        Step::Inspect {
+            program: rpm.clone(),
             arguments: words(["--eval", "%{_dbpath}"]),
             question: Question::RpmDatabase,
         },
@@ -118,6 +123,18 @@ pub(super) fn judge_database(place: &str) -> Result<Vec<String>, String> {
              not find it (Debian's rpm is like that). Put the lines \"%_var /var\" and \
              \"%_dbpath %{{_var}}/lib/rpm\" into ~/.rpmmacros and build again"
         )),
+    }
+}
+
+/// The host's rpm makes the new root's database in the format of its own.
+pub(super) fn judge_backend(name: &str) -> Vec<String> {
+    match name.trim() {
+        // What an rpm that knows one format only makes of the question.
+        "bdb" | "" | "%{_db_backend}" => Vec::new(),
+        other => vec![
+            format!("Your host system is using the {other} RPM database backend."),
+            "Bootstrapping of older distributions that use the bdb backend will fail.".to_owned(),
+        ],
     }
 }
 
