@@ -4,6 +4,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -184,10 +185,18 @@ fn made(folder: &Path) -> PathBuf {
     folder.to_owned()
 }
 
-/// A port that is free now; somebody may take it before it is used, which the start then reports.
+/// A port that is free now, and stays so until a server has it: it is none of those that the kernel
+/// hands out (32768 and above), and other calls get others.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("it listens").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = u16::try_from(std::process::id() % 100).expect("below 100") * 100;
+    for _ in 0..1000 {
+        let port = 20_000 + (base + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port between 20000 and 32000 is free");
 }
 
 impl Daemon {
