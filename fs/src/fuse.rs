@@ -10,6 +10,7 @@
 //! offer: a server that takes over a connection whose handshake a dead one made, replies that are
 //! gathered straight from the block cache, and node ids that need no table.
 
+pub mod accesses;
 pub mod connection;
 pub mod handler;
 pub mod session;

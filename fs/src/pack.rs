@@ -10,9 +10,11 @@
 pub mod directory;
 pub mod inodes;
 pub mod place;
+pub mod profile;
 pub mod sink;
 
 pub use directory::{DirectoryOptions, DirectorySink};
 pub use inodes::{Content, Inode, InodeId, InodeTree, Metadata, Xattr};
 pub use place::{Replace, Target, put_directory};
+pub use profile::AccessProfile;
 pub use sink::{FileData, Sink, SinkError};

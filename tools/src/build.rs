@@ -106,6 +106,7 @@ pub fn run_definition(
     let mode = mode::choose(&args.definition, &config)?;
     manner.fix_perms = args.target.fix_perms;
     manner.seal = seal;
+    manner.profile = crate::convert::profile(&args.target)?;
     manner.all_root = mode.alone;
     let shown = target;
     let target = go_path(target)?;

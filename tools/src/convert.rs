@@ -20,6 +20,7 @@ pub mod lazy;
 mod local;
 mod oci;
 pub mod options;
+mod profile;
 mod pull;
 pub mod source;
 pub mod watch;
@@ -29,6 +30,7 @@ pub use converted::Converted;
 pub(crate) use fetch::temporary as download;
 pub(crate) use local::oci_config;
 pub use options::Options;
+pub use profile::read as profile;
 pub use pull::pull;
 pub use source::{OciSource, Source, Spec};
 pub use watch::Watch;
@@ -87,6 +89,7 @@ fn build_here(
         fix_perms: args.target.fix_perms,
         all_root,
         seal,
+        profile: profile(&args.target)?,
         ..Manner::new(args.target.mksquashfs_args.as_deref())?
     };
     output::info("Starting build...");

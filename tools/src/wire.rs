@@ -3,6 +3,7 @@
 //! [`Provider`] is what a launch asks for its root; [`FuseBackend`] is what the holder, a process
 //! of the same program, keeps mounted for it.
 
+mod access_log;
 mod locked;
 mod refusal;
 
@@ -16,13 +17,14 @@ use std::sync::{Arc, mpsc};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use skiff_cache::disk::DIRECTORY_VARIABLE;
+use skiff_fs::format::sif;
 use skiff_fs::format::squashfs::{Squashfs, SquashfsOptions};
 use skiff_fs::fuse::connection;
 use skiff_fs::fuse::handler::{FileSystem, Owners, RootLayout};
 use skiff_fs::fuse::{session, standin};
 use skiff_fs::image::Image;
 use skiff_fs::remote::Observer;
-use skiff_fs::source::{CachedSource, Window, placement};
+use skiff_fs::source::{CachedSource, Source as _, Window, placement};
 use skiff_fs::tree::TreeError;
 use skiff_fs::view::Point;
 use skiff_launcher::holder::client::{self, Target};
@@ -190,8 +192,10 @@ impl RootfsProvider for Provider<'_> {
                 sealed.as_fd()
             }
         };
+        let log = access_log::wanted()?;
+        let key = served.holder_key()?.with_ids(ids);
         let target = Target {
-            key: served.holder_key()?.with_ids(ids),
+            key: key.with_access_log(log.as_deref()),
             ids: ids.cloned(),
             image,
             path: served.path(),
@@ -199,7 +203,8 @@ impl RootfsProvider for Provider<'_> {
             variables: &|| {
                 let adopted = settings::adopt();
                 adopted.map_err(|error| io::Error::other(format!("{error:#}")))?;
-                Ok(served.cache_variables())
+                let log = log.clone().map(|path| (access_log::VARIABLE, path.into()));
+                Ok(served.cache_variables().into_iter().chain(log).collect())
             },
         };
         Ok(client::join(&target, points)?)
@@ -297,7 +302,11 @@ impl FuseBackend {
             .tree(&SquashfsOptions::default())
             .map_err(io::Error::other)?;
         let threads = thread_count();
+        let log = access_log::open(tree.as_ref())?;
         let mut answers = FileSystem::new(tree, self.owners, self.layout, threads);
+        if let Some(log) = log {
+            answers = answers.with_access_log(log);
+        }
         if source.is_some() {
             let herald = Herald::new(self.served.path(), streams);
             answers = answers.with_witness(Box::new(herald));
@@ -305,6 +314,13 @@ impl FuseBackend {
         let answers = Arc::new(answers);
         if let Some(source) = &source {
             voice::watch(&answers, source, self.served.path());
+            // What programs read at first lies together: it need not be asked for piece by piece.
+            let profile = image
+                .sif()
+                .and_then(|sif| sif::image::access_profile(sif, source.as_ref()));
+            if let Some(range) = profile {
+                source.will_need(range);
+            }
         }
         Ok((answers, source))
     }

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use skiff_cache::waiting;
 
 use super::abi::{self, Request, opcode};
+use super::accesses::AccessLog;
 use super::errno;
 use super::nodeid::{Node, ViewIndex};
 use super::programs;
@@ -70,6 +71,7 @@ pub struct FileSystem {
     waits_for_network: bool,
     requests: AtomicU64,
     witness: Option<Box<dyn Witness>>,
+    pub(super) accesses: Option<AccessLog>,
     pub(super) waits: Waits,
 }
 
@@ -131,6 +133,7 @@ impl FileSystem {
             tree,
             requests: AtomicU64::new(0),
             witness: None,
+            accesses: None,
             waits: Waits::default(),
         }
     }
@@ -139,6 +142,14 @@ impl FileSystem {
     #[must_use]
     pub fn with_witness(mut self, witness: Box<dyn Witness>) -> Self {
         self.witness = Some(witness);
+        self
+    }
+
+    /// Writes down which files are read. Nothing is handed to the kernel unasked then: what is read
+    /// from its cache alone would not be seen.
+    #[must_use]
+    pub fn with_access_log(mut self, log: AccessLog) -> Self {
+        self.accesses = Some(log);
         self
     }
 
@@ -202,7 +213,11 @@ impl FileSystem {
                 };
                 // Hands the blocks back to the cache's own bookkeeping.
                 scratch.segments.clear();
-                if let (Some((0, _)), Some(Node::Image(_, node))) =
+                if let (Some(log), Some(Node::Image(_, node))) =
+                    (&self.accesses, Node::from_id(request.nodeid))
+                {
+                    log.was_read(node);
+                } else if let (Some((0, _)), Some(Node::Image(_, node))) =
                     (abi::read_range(request.body), Node::from_id(request.nodeid))
                 {
                     // A guess fetches nothing unless the reader itself had to wait.

@@ -155,6 +155,7 @@ impl Reading<'_, '_> {
                 Said::File(HIDDEN, packed.size)
             }
             EntryKind::Packed(packed) => {
+                self.sink.next_file(&path);
                 let data = self.sink.packed_file(&packed, content);
                 Said::File(taken(data, records.name())?, packed.size)
             }
@@ -193,6 +194,7 @@ impl Reading<'_, '_> {
         records: &Records,
     ) -> Result<FileData, LayerError> {
         if !self.shadow.covers(path) || !self.spool.has_room(size) {
+            self.sink.next_file(path);
             return give(self.sink, size, content, records.name());
         }
         match self.spool.keep(last(path), records.len(), size, content) {
@@ -221,6 +223,7 @@ impl Reading<'_, '_> {
         }
         let sink = &mut *self.sink;
         self.spool.give(last(target), |number, size, content| {
+            sink.next_file(target);
             let data = give(sink, size, content, records.name())?;
             records.found(number, data, size);
             Ok(())

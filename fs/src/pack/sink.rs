@@ -31,6 +31,10 @@ pub enum SinkError {
 
 /// Takes content first, in the order in which it is to lie, and the tree at last.
 pub trait Sink {
+    /// Says whose content the next call brings: `path` as in [`crate::layers::entry::Entry`]. Only
+    /// the order in which contents lie may depend on it.
+    fn next_file(&mut self, _path: &[u8]) {}
+
     /// Takes the content of one file: `size` bytes of `content`, all of which is read. An empty file
     /// has content as well.
     ///

@@ -5,6 +5,7 @@ use std::fs::Metadata;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::idmap::IdMap;
 
@@ -73,6 +74,16 @@ impl HolderKey {
         self
     }
 
+    /// The key of those who have what is read written down in the file at `path`.
+    pub fn with_access_log(mut self, path: Option<&Path>) -> Self {
+        use std::fmt::Write as _;
+        if let Some(path) = path {
+            // Writing to a string cannot fail.
+            let _infallible = write!(self.0, " accesses in {path:?}");
+        }
+        self
+    }
+
     /// A key received from another process.
     pub(crate) fn from_text(text: String) -> Self {
         Self(text)
@@ -107,5 +118,8 @@ mod tests {
         let ids = IdMap::single(0, 0);
         assert_eq!(key(&one, 0).with_ids(None), key(&one, 0));
         assert_ne!(key(&one, 0).with_ids(Some(&ids)), key(&one, 0));
+        assert_eq!(key(&one, 0).with_access_log(None), key(&one, 0));
+        let logged = key(&one, 0).with_access_log(Some(Path::new("/log")));
+        assert_ne!(logged, key(&one, 0));
     }
 }

@@ -41,6 +41,9 @@ pub struct TargetArgs {
     /// How squashfs is written, in mksquashfs's words
     #[arg(long, value_name = "string", allow_hyphen_values = true)]
     pub mksquashfs_args: Option<OsString>,
+    /// Lay the files that FILE lists together, in its order (a path a line; see SKIFF_ACCESS_LOG)
+    #[arg(long, value_name = "FILE")]
+    pub access_profile: Option<PathBuf>,
     /// Keep the build's directory when it fails
     #[arg(long)]
     pub no_cleanup: bool,

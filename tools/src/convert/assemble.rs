@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
+use skiff_fs::format::sif::image::WrittenRoot;
 use skiff_fs::format::sif::{self, Arch, FsType, ImageParts, WriterOptions};
-use skiff_fs::format::squashfs::write::{SquashfsWriter, WriteOptions};
+use skiff_fs::format::squashfs::write::{Finished, SquashfsWriter, WriteOptions};
 use skiff_fs::layers::{Layer, MergeOptions, Merged, Owners, merge};
-use skiff_fs::pack::{DirectoryOptions, DirectorySink, Replace, Sink, Target};
+use skiff_fs::pack::{AccessProfile, DirectoryOptions, DirectorySink, Replace, Sink, Target};
 
 use super::fetch::temporary_directory;
 use super::watch::Watch;
@@ -60,6 +61,8 @@ pub struct Manner {
     pub for_root: bool,
     /// How squashfs is written.
     pub squashfs: WriteOptions,
+    /// Which files lie together, in which order.
+    pub profile: Option<Arc<AccessProfile>>,
     /// When.
     pub date: BuildDate,
     /// The same bytes whenever it is done: the time is given by `SOURCE_DATE_EPOCH`.
@@ -109,6 +112,7 @@ impl Manner {
             all_root: false,
             for_root: false,
             squashfs,
+            profile: None,
             date,
             reproducible,
             seal: None,
@@ -191,9 +195,15 @@ pub fn sif_in(parts: Parts, file: File, manner: &Manner, watch: &Watch) -> anyho
     let made = sif::image::write(file, &about, |file, offset| {
         let mut pack = |file: File, offset| {
             let mut writer = SquashfsWriter::new(file, offset, manner.squashfs)?;
+            if let Some(profile) = &manner.profile {
+                let kept = tempfile::tempfile_in(temporary_directory())
+                    .context("making a temporary file for the files of the access profile")?;
+                writer = writer.with_profile(Arc::clone(profile), kept);
+            }
             let layers = std::mem::take(&mut layers);
             let done = merged.insert(run(layers, &mut writer, manner, watch)?);
-            Ok::<u64, anyhow::Error>(Box::new(writer).finish(&done.tree)?)
+            let Finished { size, profile } = writer.complete(&done.tree)?;
+            Ok::<_, anyhow::Error>(WrittenRoot { size, profile })
         };
         let Some(seal) = &manner.seal else {
             return pack(file, offset);
@@ -201,8 +211,10 @@ pub fn sif_in(parts: Parts, file: File, manner: &Manner, watch: &Watch) -> anyho
         // Whole, and without a name, before it is encrypted: its beginning is written last.
         let plain = tempfile::tempfile_in(temporary_directory())
             .context("making a temporary file for the root file system")?;
-        let size = pack(plain.try_clone()?, 0)?;
+        let size = pack(plain.try_clone()?, 0)?.size;
+        // Nothing of it lies where it did.
         seal.close(&plain, size, &file, offset, manner.date.0)
+            .map(WrittenRoot::plain)
     });
     watch.finish();
     let root = made?;

@@ -4,10 +4,15 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
+use super::Sif;
 use super::codes::{Arch, DataType, FsType, PartitionType};
 use super::descriptor::Extra;
 use super::writer::{NewObject, Writer, WriterOptions};
+use crate::source::Source;
 
 /// The first second of the year 1, which reproducible images have for all times.
 const NO_TIME: i64 = -62_135_596_800;
@@ -56,16 +61,49 @@ impl WriterOptions {
     }
 }
 
+/// A root file system that was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WrittenRoot {
+    /// Its length in bytes.
+    pub size: u64,
+    /// Where the content of the files of an access profile lies in it.
+    pub profile: Option<Range<u64>>,
+}
+
+impl WrittenRoot {
+    /// One of `size` bytes without more to say.
+    pub const fn plain(size: u64) -> Self {
+        Self {
+            size,
+            profile: None,
+        }
+    }
+}
+
+/// Where programs that start in an image find what they read at first, as a JSON object of the SIF.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct ProfileObject {
+    /// First byte, counted from the start of the root file system.
+    start: u64,
+    /// The byte behind the last.
+    end: u64,
+}
+
+/// Name of that object.
+const PROFILE: &str = "skiff-access-profile.json";
+/// It is two numbers.
+const MAX_PROFILE_BYTES: u64 = 4096;
+
 /// Writes an image to `file`, which is empty and open for reading and writing. `root` writes the
-/// file system to the file it is given, from the byte it is told on, and returns its length.
-/// Returns the number of the root's object.
+/// file system to the file it is given, from the byte it is told on. Returns the number of the
+/// root's object.
 ///
 /// # Errors
 /// What writing or `root` reports.
 pub fn write<E: From<io::Error>>(
     file: File,
     parts: &ImageParts<'_>,
-    root: impl FnOnce(File, u64) -> Result<u64, E>,
+    root: impl FnOnce(File, u64) -> Result<WrittenRoot, E>,
 ) -> Result<u32, E> {
     let mut writer = Writer::new(file, parts.options);
     if let Some(definition) = parts.definition {
@@ -87,9 +125,36 @@ pub fn write<E: From<io::Error>>(
             arch: parts.arch,
         },
     };
-    let id = writer.add_with(object, |file, offset| root(file.try_clone()?, offset))?;
+    let mut profile = None;
+    let id = writer.add_with(object, |file, offset| {
+        let written = root(file.try_clone()?, offset)?;
+        profile = written.profile;
+        Ok::<_, E>(written.size)
+    })?;
+    if let Some(Range { start, end }) = profile {
+        let content = serde_json::to_vec(&ProfileObject { start, end });
+        let content = content.map_err(io::Error::other)?;
+        let object = plain(DataType::GenericJson, PROFILE);
+        writer.add(object, &mut content.as_slice())?;
+    }
     writer.finish()?;
     Ok(id)
+}
+
+/// Where in the file the content of the files of an access profile lies, as the image says; nothing
+/// that is not within its root file system.
+pub fn access_profile(sif: &Sif, source: &dyn Source) -> Option<Range<u64>> {
+    let root = sif.primary()?;
+    let object = sif.descriptors.iter().find(|object| {
+        object.data_type == DataType::GenericJson
+            && object.name == PROFILE
+            && object.size <= MAX_PROFILE_BYTES
+    })?;
+    let mut content = vec![0; usize::try_from(object.size).ok()?];
+    source.read_exact_at(&mut content, object.offset).ok()?;
+    let ProfileObject { start, end } = serde_json::from_slice(&content).ok()?;
+    let is_within = start < end && end <= root.size;
+    is_within.then(|| root.offset.saturating_add(start)..root.offset.saturating_add(end))
 }
 
 fn plain(data_type: DataType, name: &str) -> NewObject<'_> {
@@ -104,7 +169,7 @@ fn plain(data_type: DataType, name: &str) -> NewObject<'_> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Arch, FsType, ImageParts, WriterOptions, write};
+    use super::{Arch, FsType, ImageParts, WriterOptions, WrittenRoot, access_profile, write};
     use crate::format::sif::{DataType, Sif};
     use crate::source::FileSource;
 
@@ -124,10 +189,12 @@ mod tests {
         let id = write(file.try_clone().unwrap(), &parts, |file, offset| {
             assert_eq!(offset, 32768);
             std::os::unix::fs::FileExt::write_all_at(&file, &[7; 5000], offset)?;
-            Ok::<_, std::io::Error>(4096)
+            Ok::<_, std::io::Error>(WrittenRoot::plain(4096))
         });
         assert_eq!(id.unwrap(), 4);
-        let sif = Sif::read(&FileSource::new(file).unwrap()).unwrap();
+        let source = FileSource::new(file).unwrap();
+        let sif = Sif::read(&source).unwrap();
+        assert_eq!(access_profile(&sif, &source), None);
         let found: Vec<_> = sif
             .descriptors
             .iter()
@@ -152,6 +219,35 @@ mod tests {
         assert_eq!(sif.header.uuid, [0; 16]);
         assert_eq!(sif.header.created, -62_135_596_800);
         assert_eq!(sif.primary().map(|root| root.id), Some(4));
+    }
+
+    #[test]
+    fn the_place_of_an_access_profile_is_told() {
+        for (range, believed) in [(100..300, true), (0..4096, true), (100..4097, false)] {
+            let file = tempfile::tempfile().unwrap();
+            let parts = ImageParts {
+                definition: None,
+                json: &BTreeMap::new(),
+                arch: Arch::host(),
+                fs: FsType::Squashfs,
+                options: WriterOptions::reproducible(),
+            };
+            let mut at = 0;
+            let written = write(file.try_clone().unwrap(), &parts, |file, offset| {
+                at = offset;
+                std::os::unix::fs::FileExt::write_all_at(&file, &[7; 4096], offset)?;
+                Ok::<_, std::io::Error>(WrittenRoot {
+                    size: 4096,
+                    profile: Some(range.clone()),
+                })
+            });
+            written.unwrap();
+            let source = FileSource::new(file).unwrap();
+            let sif = Sif::read(&source).unwrap();
+            assert_eq!(sif.descriptors.len(), 2);
+            let expected = believed.then(|| at + range.start..at + range.end);
+            assert_eq!(access_profile(&sif, &source), expected, "{range:?}");
+        }
     }
 
     #[test]

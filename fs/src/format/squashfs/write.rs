@@ -19,6 +19,7 @@ mod arguments;
 mod compress;
 mod directory;
 mod encode;
+mod held;
 mod metadata;
 mod options;
 mod output;
@@ -35,13 +36,16 @@ pub use options::{Compressor, WriteOptions};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::pack::{FileData, InodeTree, Sink, SinkError};
+use crate::pack::{AccessProfile, FileData, InodeTree, Sink, SinkError};
 use crate::tree::{PackedBlock, PackedContent};
 
+use held::Held;
 use output::Output;
 use pipeline::{Pipeline, Purpose};
 
@@ -66,6 +70,27 @@ struct Taken {
     run: Option<u32>,
 }
 
+impl Taken {
+    /// Content of which nothing is written yet.
+    const fn empty(size: u64) -> Self {
+        Self {
+            size,
+            sparse: 0,
+            tail: None,
+            run: None,
+        }
+    }
+}
+
+/// A file system that was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finished {
+    /// Its length in bytes.
+    pub size: u64,
+    /// Where the content of the files of the access profile lies, counted from its start.
+    pub profile: Option<Range<u64>>,
+}
+
 /// A squashfs being written to a file.
 #[derive(Debug)]
 pub struct SquashfsWriter {
@@ -79,6 +104,8 @@ pub struct SquashfsWriter {
     fragments: u32,
     /// Where small files with this digest lie.
     tails: HashMap<[u8; 32], Tail>,
+    /// Content that is to lie behind all other.
+    held: Option<Held>,
 }
 
 fn write_error(source: io::Error) -> SinkError {
@@ -107,7 +134,16 @@ impl SquashfsWriter {
             fragment: Vec::new(),
             fragments: 0,
             tails: HashMap::new(),
+            held: None,
         })
+    }
+
+    /// The files that `profile` names lie together behind all others, in its order; they are kept
+    /// in `file`, which is empty, until the others are written.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Arc<AccessProfile>, file: File) -> Self {
+        self.held = (!profile.is_empty()).then(|| Held::new(profile, file));
+        self
     }
 
     /// Takes the blocks of a file, all of it or all but its tail; bytes that holes save.
@@ -202,6 +238,85 @@ impl SquashfsWriter {
             && (options.sparse || !packed.blocks.contains(&PackedBlock::Hole))
     }
 
+    /// Keeps content that is to lie behind all other, if it is such.
+    fn hold(&mut self, size: u64, content: &mut dyn Read) -> Result<Option<FileData>, SinkError> {
+        let Some(held) = &mut self.held else {
+            return Ok(None);
+        };
+        let Some(rank) = held.take_rank(size) else {
+            return Ok(None);
+        };
+        held.keep(rank, self.taken.len() as u64, size, content)?;
+        // Until it is written.
+        Ok(Some(self.record(Taken::empty(size))))
+    }
+
+    /// Writes what was kept.
+    fn release(&mut self) -> Result<(), SinkError> {
+        let Some(mut held) = self.held.take() else {
+            return Ok(());
+        };
+        // Their small ones share no block with others.
+        self.seal_last()?;
+        self.pipeline.begin_profile()?;
+        for file in held.take_files() {
+            let mut content = held.content(file)?;
+            let taken = self.write(file.size, &mut content)?;
+            if let Some(place) = usize::try_from(file.data)
+                .ok()
+                .and_then(|number| self.taken.get_mut(number))
+            {
+                *place = taken;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the fragment block that is being filled, if any.
+    fn seal_last(&mut self) -> Result<(), SinkError> {
+        if !self.fragment.is_empty() {
+            let last = std::mem::take(&mut self.fragment);
+            self.seal(last)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, size: u64, content: &mut dyn Read) -> Result<Taken, SinkError> {
+        let mut taken = Taken::empty(size);
+        let tail = self.tail_len(size);
+        if size > tail {
+            taken.run = Some(self.next_run()?);
+            taken.sparse = self.blocks(size - tail, content)?;
+        }
+        if tail > 0 {
+            let len = usize::try_from(tail).unwrap_or(self.block_size);
+            taken.tail = Some(self.tail(len, content)?);
+        }
+        Ok(taken)
+    }
+
+    /// As [`Sink::finish`], with what only squashfs can tell.
+    ///
+    /// # Errors
+    /// [`SinkError`]
+    pub fn complete(mut self, tree: &InodeTree) -> Result<Finished, SinkError> {
+        self.release()?;
+        self.seal_last()?;
+        let written = self.pipeline.finish()?;
+        let profile = written.profile.map(|start| start..written.position);
+        let tables = tables::Tables::build(tree, &self.options, &self.taken, &written)?;
+        let superblock = tables.write(&self.options, &written)?;
+        let size = superblock.bytes_used.next_multiple_of(PADDING);
+        let file = &written.file;
+        file.set_len(written.base + size).map_err(write_error)?;
+        file.write_all_at(&superblock.encode(), written.base)
+            .map_err(write_error)?;
+        Ok(Finished {
+            size,
+            profile: profile.filter(|range| !range.is_empty()),
+        })
+    }
+
     fn record(&mut self, taken: Taken) -> FileData {
         self.taken.push(taken);
         FileData(self.taken.len() as u64 - 1)
@@ -215,21 +330,10 @@ impl Sink for SquashfsWriter {
                 "a file of {size} bytes is larger than Linux can show"
             )));
         }
-        let mut taken = Taken {
-            size,
-            sparse: 0,
-            tail: None,
-            run: None,
-        };
-        let tail = self.tail_len(size);
-        if size > tail {
-            taken.run = Some(self.next_run()?);
-            taken.sparse = self.blocks(size - tail, content)?;
+        if let Some(data) = self.hold(size, content)? {
+            return Ok(data);
         }
-        if tail > 0 {
-            let len = usize::try_from(tail).unwrap_or(self.block_size);
-            taken.tail = Some(self.tail(len, content)?);
-        }
+        let taken = self.write(size, content)?;
         Ok(self.record(taken))
     }
 
@@ -241,12 +345,11 @@ impl Sink for SquashfsWriter {
         if !self.fits(packed) {
             return self.file(packed.size, content);
         }
-        let mut taken = Taken {
-            size: packed.size,
-            sparse: 0,
-            tail: None,
-            run: Some(self.next_run()?),
-        };
+        if let Some(data) = self.hold(packed.size, content)? {
+            return Ok(data);
+        }
+        let mut taken = Taken::empty(packed.size);
+        taken.run = Some(self.next_run()?);
         let mut position = packed.start;
         let mut left = packed.size;
         for block in &packed.blocks {
@@ -275,20 +378,14 @@ impl Sink for SquashfsWriter {
         Ok(self.record(taken))
     }
 
-    fn finish(mut self: Box<Self>, tree: &InodeTree) -> Result<u64, SinkError> {
-        if !self.fragment.is_empty() {
-            let last = std::mem::take(&mut self.fragment);
-            self.seal(last)?;
+    fn next_file(&mut self, path: &[u8]) {
+        if let Some(held) = &mut self.held {
+            held.next_file(path);
         }
-        let written = self.pipeline.finish()?;
-        let tables = tables::Tables::build(tree, &self.options, &self.taken, &written)?;
-        let superblock = tables.write(&self.options, &written)?;
-        let end = superblock.bytes_used.next_multiple_of(PADDING);
-        let file = &written.file;
-        file.set_len(written.base + end).map_err(write_error)?;
-        file.write_all_at(&superblock.encode(), written.base)
-            .map_err(write_error)?;
-        Ok(end)
+    }
+
+    fn finish(self: Box<Self>, tree: &InodeTree) -> Result<u64, SinkError> {
+        self.complete(tree).map(|finished| finished.size)
     }
 }
 

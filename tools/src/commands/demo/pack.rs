@@ -40,7 +40,8 @@ pub(super) fn pack_sif(tree: &PackTree, image: &Path) -> Result<()> {
         options: WriterOptions::made_at(time)?,
     };
     sif::write(file, &parts, |file, offset| {
-        pack(tree, file, offset, time).context("packing")
+        let size = pack(tree, file, offset, time).context("packing")?;
+        Ok::<_, anyhow::Error>(sif::WrittenRoot::plain(size))
     })?;
     Ok(())
 }

@@ -45,6 +45,8 @@ pub(super) struct Written {
     pub(super) base: u64,
     /// Where the next byte goes, counted from there.
     pub(super) position: u64,
+    /// Where that begins which an access profile names.
+    pub(super) profile: Option<u64>,
     pub(super) fragments: Vec<Fragment>,
     runs: Vec<Run>,
     words: Vec<u32>,
@@ -93,6 +95,7 @@ impl Output {
                 file,
                 base,
                 position,
+                profile: None,
                 fragments: Vec::new(),
                 runs: Vec::new(),
                 words: Vec::new(),
@@ -121,6 +124,10 @@ impl Output {
             }
             Step::EndOfRun => {
                 self.end_of_run()?;
+                Ok(None)
+            }
+            Step::Profile => {
+                self.written.profile = Some(self.written.position);
                 Ok(None)
             }
         }

@@ -47,6 +47,8 @@ pub(super) enum Step {
     Holes(u64),
     /// A run of blocks, those of one file, is complete.
     EndOfRun,
+    /// Here begins what an access profile names.
+    Profile,
 }
 
 #[derive(Debug)]
@@ -192,6 +194,11 @@ impl Pipeline {
     /// Says that the blocks handed in since the last call are all of one file.
     pub(super) fn end_of_run(&mut self) -> Result<(), SinkError> {
         self.step(Step::EndOfRun)
+    }
+
+    /// Says that from here on everything is named by an access profile.
+    pub(super) fn begin_profile(&mut self) -> Result<(), SinkError> {
+        self.step(Step::Profile)
     }
 
     fn step(&mut self, step: Step) -> Result<(), SinkError> {
