@@ -3,6 +3,7 @@
 
 mod amount;
 mod files;
+mod profile;
 mod registry;
 mod sources;
 

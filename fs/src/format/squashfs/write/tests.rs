@@ -4,6 +4,8 @@
     reason = "a test may stop at what it does not expect"
 )]
 
+mod profile;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
