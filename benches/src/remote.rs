@@ -39,6 +39,7 @@ const PROGRAM: [&str; 3] = ["python3", "-c", "import numpy; print(numpy.__name__
 const START: &str = "import numpy over 1 Gbit/s";
 const FIRST: &str = "skiff exec URL, first";
 const SECOND: &str = "skiff exec URL, second";
+const PROFILED: &str = "skiff exec URL with a profile, first";
 const PULL: &str = "apptainer pull, exec";
 const CACHED: &str = "skiff, warm cache";
 const LOCAL: &str = "skiff, local file";
@@ -177,11 +178,35 @@ impl Bench {
             link: None,
             work,
         };
+        let profiled = bench.profiled()?;
         let mut link = Link::new(MEGABITS)?;
         let state = bench.fresh("server")?;
-        bench.url = link.serve(&bench.image, LATENCY, &state)?;
+        bench.url = link.serve([&bench.image, &profiled], LATENCY, &state)?;
         bench.link = Some(link);
         Ok(bench)
+    }
+
+    /// The same image with what the program reads laid together.
+    fn profiled(&self) -> Result<PathBuf> {
+        let profiled = self.work.join("profiled.sif");
+        if profiled.exists() {
+            return Ok(profiled);
+        }
+        note("laying the image out for the program");
+        self.fresh("run")?;
+        let folder = self.fresh("profiled")?;
+        let list = folder.join("reads");
+        let mut command = self.command(&self.skiff);
+        command.env("SKIFF_ACCESS_LOG", &list);
+        command.arg("exec").arg(&self.image).args(PROGRAM);
+        output(&mut command)?;
+        let mut command = self.command(&self.skiff);
+        command.env("APPTAINER_TMPDIR", &folder);
+        command.args(["build", "--access-profile"]).arg(&list);
+        command.arg(folder.join("image.sif")).arg(&self.image);
+        output(&mut command)?;
+        fs::rename(folder.join("image.sif"), &profiled)?;
+        Ok(profiled)
     }
 
     /// An empty folder of the ordinary user's.
@@ -208,6 +233,8 @@ impl Bench {
             let report = &mut self.results.report;
             report.compare(START, None, FIRST, PULL, Some(1.0 / 8.0));
             report.compare(START, None, SECOND, PULL, None);
+            report.compare(START, None, PROFILED, PULL, None);
+            report.compare(START, None, PROFILED, FIRST, None);
         }
         if wants("hits") {
             self.hits(rounds)?;
@@ -239,6 +266,12 @@ impl Bench {
             self.timed(START, contender, |_| output(&mut command))?;
             self.wait()?;
         }
+        self.fresh("cache")?;
+        let mut command = self.command(&self.skiff.clone());
+        let url = self.url.replace("/image.sif", "/profiled.sif");
+        command.arg("exec").arg(url).args(PROGRAM);
+        self.timed(START, PROFILED, |_| output(&mut command))?;
+        self.wait()?;
         let Some(apptainer) = self.apptainer.clone() else {
             return Ok(());
         };

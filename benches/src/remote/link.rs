@@ -80,7 +80,12 @@ impl Link {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn serve(&mut self, file: &Path, latency: Duration, state: &Path) -> Result<String> {
+    pub fn serve(
+        &mut self,
+        [file, profiled]: [&Path; 2],
+        latency: Duration,
+        state: &Path,
+    ) -> Result<String> {
         let own = std::env::current_exe()?;
         let child = Command::new("ip")
             .args(["netns", "exec", &self.name])
@@ -90,6 +95,8 @@ impl Link {
             .arg(latency.as_millis().to_string())
             .arg("--file")
             .arg(file)
+            .arg("--profiled")
+            .arg(profiled)
             .arg("--state")
             .arg(state)
             .stdin(Stdio::null())

@@ -1,7 +1,7 @@
 //! The server of the benchmark: a process of its own, in the namespace at the other end of the link.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,6 +13,9 @@ pub struct ServeArgs {
     /// The image, served as /image.sif
     #[arg(long)]
     pub file: PathBuf,
+    /// An image that was built with an access profile, served as /profiled.sif
+    #[arg(long)]
+    pub profiled: PathBuf,
     /// Where to listen
     #[arg(long)]
     pub address: IpAddr,
@@ -38,8 +41,10 @@ pub fn serve(args: &ServeArgs) -> Result<()> {
         latency: Duration::from_millis(args.latency_ms),
     };
     let content =
-        Content::file(&args.file).with_context(|| format!("opening {}", args.file.display()))?;
-    let server = Server::with(setup, Site::with("/image.sif", content));
+        |file: &Path| Content::file(file).with_context(|| format!("opening {}", file.display()));
+    let site = Site::with("/image.sif", content(&args.file)?);
+    site.put("/profiled.sif", content(&args.profiled)?);
+    let server = Server::with(setup, site);
     let write = |name: &str, text: &str| {
         let path = args.state.join(name);
         let fresh = path.with_extension("new");
