@@ -9,7 +9,7 @@ use crate::output;
 
 static WARNED: Once = Once::new();
 
-/// The user's own cache of this node; `None`, with a remark, when no directory can be used.
+/// The user's own cache of this node; `None`, with a warning, when no directory can be used.
 pub fn own_cache() -> Option<Cache> {
     let opened = Cache::default_dir().and_then(|dir| Cache::open(&dir, Limits::from_env()));
     match opened {
@@ -26,7 +26,12 @@ pub fn own_cache() -> Option<Cache> {
             None
         }
         Err(error) => {
-            output::verbose(format_args!("no cache: {error}"));
+            WARNED.call_once(|| {
+                output::warning(format_args!(
+                    "nothing is kept of images that are elsewhere: {error}; set SKIFF_CACHE_DIR to a \
+                     directory of yours"
+                ));
+            });
             None
         }
     }

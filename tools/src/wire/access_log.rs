@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use skiff_fs::fuse::accesses::AccessLog;
 use skiff_fs::tree::Tree;
 
+use crate::text::os_error;
+
 /// Names the file that the list is appended to.
 pub(super) const VARIABLE: &str = "SKIFF_ACCESS_LOG";
 
@@ -39,7 +41,7 @@ pub(super) fn open(tree: &dyn Tree) -> io::Result<Option<AccessLog>> {
 fn appended(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().create(true).append(true).open(path);
     file.map_err(|error| {
-        let text = format!("${VARIABLE}: {}: {error}", path.display());
+        let text = format!("${VARIABLE}: {}: {}", path.display(), os_error(&error));
         io::Error::new(error.kind(), text)
     })
 }
