@@ -96,7 +96,8 @@ impl Asker {
     }
 }
 
-fn server(place: &Place) -> Process {
+/// The server of the image in use there.
+pub(crate) fn server(place: &Place) -> Process {
     let begin = Instant::now();
     loop {
         if let Some(server) = place.server() {
@@ -107,7 +108,8 @@ fn server(place: &Place) -> Process {
     }
 }
 
-fn kill(process: &Process) {
+/// Kills it.
+pub(crate) fn kill(process: &Process) {
     let pid = Pid::from_raw(process.pid).expect("a process");
     kill_process(pid, Signal::KILL).expect("it runs");
 }

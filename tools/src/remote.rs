@@ -13,7 +13,7 @@ mod image;
 pub mod progress;
 pub mod voice;
 
-pub use caches::{own_cache, shared_cache};
+pub use caches::{most_at_once, own_cache, shared_cache};
 pub use image::{Opened, RemoteImage, tell_state};
 
 use std::ffi::OsStr;

@@ -3,7 +3,7 @@
 //! [`Provider`] is what a launch asks for its root; [`FuseBackend`] is what the holder, a process
 //! of the same program, keeps mounted for it.
 
-mod access_log;
+pub(crate) mod access_log;
 mod locked;
 mod refusal;
 
@@ -11,6 +11,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -193,9 +194,13 @@ impl RootfsProvider for Provider<'_> {
             }
         };
         let log = access_log::wanted()?;
-        let key = served.holder_key()?.with_ids(ids);
+        let mut key = served.holder_key()?.with_ids(ids);
+        if log.is_some() {
+            // What another's programs have read would not be read again.
+            key = key.alone();
+        }
         let target = Target {
-            key: key.with_access_log(log.as_deref()),
+            key,
             ids: ids.cloned(),
             image,
             path: served.path(),
@@ -302,7 +307,7 @@ impl FuseBackend {
             .tree(&SquashfsOptions::default())
             .map_err(io::Error::other)?;
         let threads = thread_count();
-        let log = access_log::open(tree.as_ref())?;
+        let log = access_log::open(tree.as_ref());
         let mut answers = FileSystem::new(tree, self.owners, self.layout, threads);
         if let Some(log) = log {
             answers = answers.with_access_log(log);
@@ -318,8 +323,9 @@ impl FuseBackend {
             let profile = image
                 .sif()
                 .and_then(|sif| sif::image::access_profile(sif, source.as_ref()));
-            if let Some(range) = profile {
-                source.will_need(range);
+            if let Some(Range { start, end }) = profile {
+                let end = end.min(start.saturating_add(remote::most_at_once()));
+                source.will_need(start..end);
             }
         }
         Ok((answers, source))

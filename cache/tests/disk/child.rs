@@ -124,9 +124,14 @@ impl Running {
     pub(crate) fn pause(&self) {
         self.signal(rustix::process::Signal::STOP);
         until("it stands still", || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-            let after_name = stat.rsplit_once(") ").unwrap().1;
-            after_name.starts_with(['T', 'Z', 'X'])
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", self.0.id()));
+            // A thread that has no state any more has ended.
+            tasks.unwrap().flatten().all(|task| {
+                let stat = std::fs::read_to_string(task.path().join("stat"));
+                let stat = stat.unwrap_or_default();
+                let state = stat.rsplit_once(") ").map_or("X", |(_, state)| state);
+                state.starts_with(['T', 'Z', 'X'])
+            })
         });
     }
 

@@ -110,8 +110,9 @@ fn a_stopped_process_is_overtaken() {
     blob.read_through(&mut buf, 1000, &origin).unwrap();
     assert!(buf == origin.bytes(&(1000..51_000)));
     let took = start.elapsed();
+    // Far from the patience that it would have had.
     assert!(
-        took >= Duration::from_millis(300) && took < HANGS_AFTER,
+        took >= Duration::from_millis(300) && took < Duration::from_secs(15),
         "{took:?}"
     );
     assert!(blob.read_cached(&mut buf, 1000), "kept nevertheless");

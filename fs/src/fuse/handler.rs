@@ -207,19 +207,23 @@ impl FileSystem {
             }
             opcode::READ => {
                 let outcome = self.read(request, scratch);
+                // Before the reader knows, who may end then and have the list looked at.
+                if let (Some(log), Some(Node::Image(_, node))) =
+                    (&self.accesses, Node::from_id(request.nodeid))
+                {
+                    log.was_read(node);
+                }
                 let sent = match outcome {
                     Ok(()) => replier.segments(unique, &scratch.segments),
                     Err(failure) => replier.error(unique, self.errno(request, &failure)),
                 };
                 // Hands the blocks back to the cache's own bookkeeping.
                 scratch.segments.clear();
-                if let (Some(log), Some(Node::Image(_, node))) =
-                    (&self.accesses, Node::from_id(request.nodeid))
-                {
-                    log.was_read(node);
-                } else if let (Some((0, _)), Some(Node::Image(_, node))) =
-                    (abi::read_range(request.body), Node::from_id(request.nodeid))
-                {
+                if let (None, Some((0, _)), Some(Node::Image(_, node))) = (
+                    &self.accesses,
+                    abi::read_range(request.body),
+                    Node::from_id(request.nodeid),
+                ) {
                     // A guess fetches nothing unless the reader itself had to wait.
                     let may_fetch = scratch.was_far || !self.waits_for_network;
                     self.push.was_read(node, may_fetch);

@@ -23,6 +23,10 @@ use super::tls;
 /// Where a daemon listens if nobody says otherwise.
 const USUAL: &str = "unix:///var/run/docker.sock";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A daemon reads all layers before it sends the first byte of a large image.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(600);
+/// It knows at once which image a name stands for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// More than any image's description has.
 const LONGEST_ANSWER: usize = 16 << 20;
 /// More than anybody wants to read of why not.
@@ -71,6 +75,7 @@ impl Daemon {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(SILENCE_TIMEOUT)
             .no_proxy()
             .http1_only()
             .tls_backend_preconfigured(tls::nobody()?);
@@ -89,9 +94,9 @@ impl Daemon {
         })
     }
 
-    /// As the user would write it.
-    pub fn address(&self) -> &str {
-        &self.address
+    /// Whether it is asked over a network.
+    pub fn is_remote(&self) -> bool {
+        !self.address.starts_with("unix:")
     }
 
     /// The ID of the image that `name` stands for: `sha256:…` of what the daemon keeps.
@@ -104,7 +109,8 @@ impl Daemon {
             path.push("images").extend(name.split('/')).push("json");
         }
         self.runtime.block_on(async {
-            let mut answer = self.ask(url, name).await?;
+            let request = self.client.get(url).timeout(ANSWER_TIMEOUT);
+            let mut answer = self.ask(request, name).await?;
             let mut bytes = Vec::new();
             while let Some(piece) = next(&mut answer, name).await? {
                 bytes.extend_from_slice(piece.as_ref());
@@ -129,7 +135,7 @@ impl Daemon {
         }
         url.query_pairs_mut().append_pair("names", id);
         self.runtime.block_on(async {
-            let mut answer = self.ask(url, name).await?;
+            let mut answer = self.ask(self.client.get(url), name).await?;
             while let Some(piece) = next(&mut answer, name).await? {
                 file.write_all(piece.as_ref())
                     .map_err(|error| unusable(name, format!("writing it down: {error}")))?;
@@ -138,8 +144,12 @@ impl Daemon {
         })
     }
 
-    async fn ask(&self, url: Url, name: &str) -> Result<reqwest::Response, RemoteError> {
-        let sent = self.client.get(url).send().await;
+    async fn ask(
+        &self,
+        request: reqwest::RequestBuilder,
+        name: &str,
+    ) -> Result<reqwest::Response, RemoteError> {
+        let sent = request.send().await;
         let mut answer = sent.map_err(|error| RemoteError::Unusable {
             url: format!("docker-daemon:{name}"),
             reason: format!(

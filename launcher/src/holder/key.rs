@@ -5,7 +5,6 @@ use std::fs::Metadata;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use crate::idmap::IdMap;
 
@@ -74,13 +73,13 @@ impl HolderKey {
         self
     }
 
-    /// The key of those who have what is read written down in the file at `path`.
-    pub fn with_access_log(mut self, path: Option<&Path>) -> Self {
+    /// A key that no other launch has.
+    pub fn alone(mut self) -> Self {
         use std::fmt::Write as _;
-        if let Some(path) = path {
-            // Writing to a string cannot fail.
-            let _infallible = write!(self.0, " accesses in {path:?}");
-        }
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let pid = std::process::id();
+        // Writing to a string cannot fail.
+        let _infallible = write!(self.0, " alone {pid} {}.{}", now.tv_sec, now.tv_nsec);
         self
     }
 
@@ -118,8 +117,7 @@ mod tests {
         let ids = IdMap::single(0, 0);
         assert_eq!(key(&one, 0).with_ids(None), key(&one, 0));
         assert_ne!(key(&one, 0).with_ids(Some(&ids)), key(&one, 0));
-        assert_eq!(key(&one, 0).with_access_log(None), key(&one, 0));
-        let logged = key(&one, 0).with_access_log(Some(Path::new("/log")));
-        assert_ne!(logged, key(&one, 0));
+        assert_ne!(key(&one, 0).alone(), key(&one, 0));
+        assert_ne!(key(&one, 0).alone(), key(&one, 0).alone());
     }
 }

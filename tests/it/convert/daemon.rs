@@ -1,10 +1,13 @@
 //! Images that docker's daemon has.
 
+use std::sync::Arc;
+
+use skiff_tests::command::Cmd;
 use skiff_tests::oci::{self, Packing};
 use skiff_tests::require;
-use skiff_tests::web::Place;
 use skiff_tests::web::daemon;
 use skiff_tests::web::place::error_lines;
+use skiff_tests::web::{Content, Place, Server, Site};
 
 use super::{apptainer, in_folder, layout_with, tree};
 
@@ -97,7 +100,8 @@ fn images_of_dockers_daemon() {
     // What is not there, no names, and no daemon.
     for (host, name, words) in [
         (&*host, "docker-daemon:lab/none:1", "No such image"),
-        (&host, "docker-daemon:lab/../../info", "invalid reference"),
+        (&host, "docker-daemon:lab/../../info", "no name of an image"),
+        (&host, "docker-daemon:/lab/image:1", "no name of an image"),
         (&host, "docker-daemon:lab/a?b", "invalid reference"),
         (
             "unix:///nowhere/sock",
@@ -118,6 +122,62 @@ fn images_of_dockers_daemon() {
         assert!(outcome.stderr_text().contains(words), "{words}: {outcome}");
         assert!(!place.folder.join("none.sif").exists());
     }
+    place.wait_for_the_end();
+}
+
+/// A daemon may say what it likes: what is kept for the next time is what it is called.
+#[test]
+fn a_daemon_that_lies() {
+    require!("a daemon that lies"; Skiff, Fuse, UserNamespaces, Skopeo);
+    let place = Place::new("convert-daemon-lies");
+    let folder = layout_with(&place, Packing::Gzip);
+    oci::docker_archive(&folder, &place.folder.join("saved.tar"));
+    let archive = std::fs::read(place.folder.join("saved.tar")).expect("saved");
+    let mut cmd = Cmd::new("tar");
+    cmd.env("PATH", "/usr/bin:/bin").arg("-xOf");
+    let list = cmd
+        .arg(place.folder.join("saved.tar"))
+        .arg("manifest.json")
+        .run();
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).expect("JSON");
+    let config = list[0]["Config"].as_str().expect("a name").to_owned();
+    let id = format!("sha256:{}", config.trim_end_matches(".json"));
+    let other = format!("sha256:{}", "0123456789abcdef".repeat(4));
+    let site = Site::new();
+    let server = Server::start(Arc::clone(&site) as _);
+    let say = |id: &str| {
+        let text = format!("{{\"Id\": \"{id}\"}}").into_bytes();
+        site.put("/images/lab:1/json", Content::memory(text.clone()));
+        site.put(&format!("/images/{id}/json"), Content::memory(text.clone()));
+        site.put(&format!("/images/{other}/json"), Content::memory(text));
+        site.put("/images/get", Content::memory(archive.clone()));
+    };
+    let host = format!("tcp://{}", server.host());
+    let run = |name: &str, flags: &[&str]| {
+        let mut cmd = place.skiff(&["exec"]);
+        cmd.env("DOCKER_HOST", &host).args(flags).arg(name);
+        cmd.args(["cat", "/data/replaced"]).run()
+    };
+    for (said, name, words) in [
+        (&*other, "docker-daemon:lab:1", "not the image with its ID"),
+        (&id, &*format!("docker-daemon:{other}"), "another ID"),
+        ("junk", "docker-daemon:lab:1", "no digest"),
+    ] {
+        say(said);
+        let outcome = run(name, &[]);
+        assert_eq!(outcome.code(), Some(255), "{said}: {outcome}");
+        assert!(
+            error_lines(&outcome, 1).contains(words),
+            "{said}: {outcome}"
+        );
+    }
+    say(&id);
+    let offline = run("docker-daemon:lab:1", &["--offline"]);
+    assert!(error_lines(&offline, 1).contains("offline"), "{offline}");
+    let outcome = run("docker-daemon:lab:1", &[]);
+    assert_eq!(outcome.stdout_text(), "new\n", "{outcome}");
+    let list = place.skiff(&["cache", "list", "-v"]).run().stdout_text();
+    assert_eq!(list.matches("lab:1").count(), 1, "{list}");
     place.wait_for_the_end();
 }
 

@@ -1,5 +1,6 @@
 //! Images whose files lie in the order in which programs read them.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use skiff_tests::require;
 use skiff_tests::user::ordinary;
 use skiff_tests::web::place::{copied, error_lines};
 use skiff_tests::web::{Content, Place, Server, Site};
+
+use crate::outlast::{kill, server};
 
 use super::{compare, numpy_sif, picture};
 
@@ -57,6 +60,13 @@ fn what_is_read_at_first_comes_at_once() {
     unique.sort_unstable();
     unique.dedup();
     assert_eq!(unique.len(), lines.len(), "{list}");
+
+    // Whoever asks again has it all again, even at once.
+    let mut cmd = in_folder(&["exec", "numpy.sif"]);
+    cmd.env("SKIFF_ACCESS_LOG", "second").args(IMPORT);
+    cmd.run().expect_success("with another list");
+    let second = std::fs::read_to_string(place.folder.join("second")).expect("a list");
+    assert!(second.lines().count() * 10 > lines.len() * 9, "{second}");
 
     // Of the image's own files: the same tree, the same bytes whenever it is built.
     for (sif, flags) in [
@@ -126,11 +136,47 @@ fn lists_that_are_none() {
         );
         assert!(!place.folder.join("x.sif").exists(), "{list}");
     }
-    let mut cmd = place.skiff(&["exec", "numpy.sif", "true"]);
-    cmd.env("SKIFF_ACCESS_LOG", "/nowhere/list")
-        .cwd(&place.folder);
-    let outcome = cmd.run();
-    assert_eq!(outcome.code(), Some(255), "{outcome}");
-    let line = error_lines(&outcome, 1);
-    assert!(line.contains("SKIFF_ACCESS_LOG: /nowhere/list"), "{line}");
+    let logged = |log: &str, image: &str| {
+        let mut cmd = place.skiff(&["exec", image, "true"]);
+        cmd.env("SKIFF_ACCESS_LOG", log).cwd(&place.folder);
+        cmd.run()
+    };
+    // Nobody reads from it.
+    let mut mkfifo = ordinary().command("/usr/bin/mkfifo");
+    mkfifo.arg(place.folder.join("pipe"));
+    mkfifo.run().expect_success("mkfifo");
+    for log in ["/nowhere/list", "pipe", "."] {
+        let outcome = logged(log, "numpy.sif");
+        assert_eq!(outcome.code(), Some(255), "{outcome}");
+        let line = error_lines(&outcome, 1);
+        assert!(line.contains("SKIFF_ACCESS_LOG: "), "{line}");
+    }
+    let sandbox = ["build", "--sandbox", "sandbox", "numpy.sif"];
+    run(&sandbox).expect_success("a sandbox");
+    let outcome = logged("list", "sandbox").expect_success("exec");
+    assert!(outcome.stderr_text().contains("is not listed"), "{outcome}");
+}
+
+/// A list that can no longer be written is no reason to end a program.
+#[test]
+fn a_list_that_is_gone() {
+    require!("an access log that is gone"; Skiff, Apptainer, Fuse, UserNamespaces, Resend);
+    let place = Place::new("profile-gone");
+    copied(&numpy_sif(), &place, "numpy.sif");
+    std::fs::create_dir(place.folder.join("gone")).expect("room");
+    ordinary().own(&place.folder.join("gone"));
+    let mut cmd = place.skiff(&["exec", "numpy.sif", "sh", "-c"]);
+    cmd.arg("read line; cat /usr/bin/python3 | wc -c");
+    cmd.env("SKIFF_ACCESS_LOG", "gone/list").cwd(&place.folder);
+    let mut child = cmd.stdin_open().start();
+    let server = server(&place);
+    std::fs::remove_dir_all(place.folder.join("gone")).expect("there");
+    kill(&server);
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(b"on\n").expect("it waits");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it was started");
+    let count = String::from_utf8_lossy(&output.stdout).trim().parse();
+    assert!(count.is_ok_and(|count: u64| count > 100_000), "{output:?}");
+    place.wait_for_the_end();
 }

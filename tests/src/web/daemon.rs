@@ -185,11 +185,11 @@ fn made(folder: &Path) -> PathBuf {
     folder.to_owned()
 }
 
-/// A port that is free now, and stays so until a server has it: it is none of those that the kernel
-/// hands out (32768 and above), and other calls get others.
+/// A port that is free now: none of those that the kernel hands out (32768 and above), and another at
+/// each call. A process of another test that began with the same could still take it first.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = u16::try_from(std::process::id() % 100).expect("below 100") * 100;
+    let base = u16::try_from(std::process::id().wrapping_mul(7919) % 12_000).expect("small");
     for _ in 0..1000 {
         let port = 20_000 + (base + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {

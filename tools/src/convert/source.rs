@@ -7,7 +7,9 @@ use anyhow::{Context as _, bail};
 use skiff_fs::format::oci::{
     DaemonImage, Layout, OciArchive, Platform, RegistryStore, SavedImage, Store,
 };
-use skiff_fs::remote::{Client, Daemon, DockerReference, Observer, Reference, RemoteOptions};
+use skiff_fs::remote::{
+    Client, Daemon, DockerReference, Observer, Reference, RemoteError, RemoteOptions,
+};
 use std::sync::Arc;
 
 /// Schemes that a name may begin with, where it is no file.
@@ -149,6 +151,10 @@ impl OciSource {
             Self::DockerArchive(text) => SavedImage::open(text)?,
             Self::DockerDaemon(name) => {
                 let daemon = Daemon::at(options.docker_host.as_deref())?;
+                if options.offline && daemon.is_remote() {
+                    let name = format!("docker-daemon:{name}");
+                    return Err(RemoteError::Offline { name }.into());
+                }
                 Box::new(DaemonImage::new(daemon, name))
             }
             Self::Oci(text) => Box::new(Layout::new(text)),

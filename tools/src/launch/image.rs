@@ -13,10 +13,11 @@ use crate::cli::Context;
 use crate::cli::remote::RemoteArgs;
 use crate::convert::lazy;
 use crate::encryption::{self, Material};
+use crate::output;
 use crate::remote;
 use crate::settings;
 use crate::text::{chain, go_path, os_error};
-use crate::wire::Served;
+use crate::wire::{Served, access_log};
 
 /// Transports of Apptainer whose images have to be converted first.
 const TRANSPORTS: &[&str] = &[
@@ -97,6 +98,9 @@ fn find_here(
         kind,
     };
     let Some(mut image) = opened else {
+        if access_log::is_wanted() {
+            output::warning("$SKIFF_ACCESS_LOG: what is read of a directory is not listed");
+        }
         return Ok(Found {
             request: request(RootKind::Sandbox),
             served: None,

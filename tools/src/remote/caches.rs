@@ -7,6 +7,9 @@ use skiff_cache::disk::{About, Blob, BlobKey, Cache, Limits, State};
 
 use crate::output;
 
+/// Programs that read more than this as they start are not waited for by anybody.
+const MOST_AT_ONCE: u64 = 128 << 20;
+
 static WARNED: Once = Once::new();
 
 /// The user's own cache of this node; `None`, with a warning, when no directory can be used.
@@ -35,6 +38,12 @@ pub fn own_cache() -> Option<Cache> {
             None
         }
     }
+}
+
+/// The most that is fetched unasked of an image: no more than a quarter of what may be kept.
+pub fn most_at_once() -> u64 {
+    let usage = own_cache().and_then(|cache| cache.usage().ok());
+    usage.map_or(0, |usage| (usage.quota / 4).min(MOST_AT_ONCE))
 }
 
 /// The cache that an administrator filled for all users of this node, if there is one.

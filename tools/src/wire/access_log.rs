@@ -2,8 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use skiff_fs::fuse::accesses::AccessLog;
 use skiff_fs::tree::Tree;
 
@@ -11,6 +13,11 @@ use crate::text::os_error;
 
 /// Names the file that the list is appended to.
 pub(super) const VARIABLE: &str = "SKIFF_ACCESS_LOG";
+
+/// Whether the user wants one.
+pub(crate) fn is_wanted() -> bool {
+    std::env::var_os(VARIABLE).is_some_and(|path| !path.is_empty())
+}
 
 /// The file that the user wants, which can be written to.
 ///
@@ -26,22 +33,24 @@ pub(super) fn wanted() -> io::Result<Option<PathBuf>> {
     Ok(Some(path))
 }
 
-/// The list that a server writes, if it is to.
-///
-/// # Errors
-/// As [`wanted`]; an image that cannot be read.
-pub(super) fn open(tree: &dyn Tree) -> io::Result<Option<AccessLog>> {
-    let Some(path) = wanted()? else {
-        return Ok(None);
-    };
-    let log = AccessLog::new(tree, appended(&path)?);
-    log.map(Some).map_err(io::Error::other)
+/// The list that a server writes, if it is to and still can: programs are worth more than a list.
+pub(super) fn open(tree: &dyn Tree) -> Option<AccessLog> {
+    let path = wanted().ok().flatten()?;
+    Some(AccessLog::new(tree, appended(&path).ok()?))
 }
 
 fn appended(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    file.map_err(|error| {
+    let failed = |error: io::Error| {
         let text = format!("${VARIABLE}: {}: {}", path.display(), os_error(&error));
         io::Error::new(error.kind(), text)
-    })
+    };
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    // Opening a named pipe would wait for a reader.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = options.custom_flags(flags).open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(failed(io::Error::other("not a regular file")));
+    }
+    Ok(file)
 }

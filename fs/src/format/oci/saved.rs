@@ -53,6 +53,11 @@ impl SavedImage {
         Self { archive, wanted }
     }
 
+    /// A small file of the archive.
+    pub(super) fn document(&self, path: &str) -> Result<Vec<u8>, OciError> {
+        layout::document(&self.archive, path)
+    }
+
     fn item(&self) -> Result<(Item, Vec<u8>), OciError> {
         let name = self.name();
         let wrong = |reason: String| OciError::unusable(&name, reason);
