@@ -5,6 +5,7 @@ use std::sync::Arc;
 use skiff_tests::command::Cmd;
 use skiff_tests::oci::{self, Packing};
 use skiff_tests::require;
+use skiff_tests::require::skip;
 use skiff_tests::web::daemon;
 use skiff_tests::web::place::error_lines;
 use skiff_tests::web::{Content, Place, Server, Site};
@@ -16,7 +17,16 @@ fn images_of_dockers_daemon() {
     require!("images of docker's daemon"; Skiff, Apptainer, Fuse, UserNamespaces, Mksquashfs, Skopeo, Docker, Root);
     let place = Place::new("convert-daemon");
     let folder = layout_with(&place, Packing::Gzip);
-    let docker = daemon::docker(&place.folder.join("docker"));
+    let docker = match daemon::docker(&place.folder.join("docker")) {
+        Ok(docker) => docker,
+        Err(log) => {
+            let last = log.trim_end().lines().last().unwrap_or_default();
+            return skip(
+                "images of docker's daemon",
+                &format!("it does not start: {last}"),
+            );
+        }
+    };
     let host = format!("unix://{}", place.folder.join("docker/sock").display());
     let port = docker.url("").trim_end_matches('/').to_owned();
     oci::give_to_docker(&folder, &host, "lab/image:1");

@@ -148,9 +148,12 @@ pub fn python(root: &Path) -> Daemon {
 /// Docker's own daemon, its store and its socket `sock` in `folder`, listening on a port as well. The
 /// ordinary user may ask it. It runs nothing and changes no network. Needs root.
 ///
+/// # Errors
+/// What it says when it does not start: it asks much of a machine.
+///
 /// # Panics
-/// When it does not start.
-pub fn docker(folder: &Path) -> Daemon {
+/// When its files cannot be written.
+pub fn docker(folder: &Path) -> Result<Daemon, String> {
     let port = free_port();
     std::fs::create_dir_all(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let at = |name: &str| folder.join(name).display().to_string();
@@ -175,7 +178,7 @@ pub fn docker(folder: &Path) -> Daemon {
         &format!("unix://{}", at("sock")),
     ]);
     cmd.args(["--host", &format!("tcp://127.0.0.1:{port}")]);
-    Daemon::start(&mut cmd, port, "tcp", None)
+    Daemon::try_start(&mut cmd, port, "tcp", None)
 }
 
 /// A folder of the ordinary user's.
@@ -201,6 +204,17 @@ fn free_port() -> u16 {
 
 impl Daemon {
     fn start(cmd: &mut Cmd, port: u16, scheme: &'static str, access: Option<PathBuf>) -> Self {
+        Self::try_start(cmd, port, scheme, access)
+            .unwrap_or_else(|log| panic!("a server did not start: {log}"))
+    }
+
+    /// What it said instead, if it does not start.
+    fn try_start(
+        cmd: &mut Cmd,
+        port: u16,
+        scheme: &'static str,
+        access: Option<PathBuf>,
+    ) -> Result<Self, String> {
         let mut child = cmd.start();
         let output = Arc::new(Mutex::new(String::new()));
         collect(child.stdout.take(), output.clone());
@@ -215,14 +229,12 @@ impl Daemon {
         let begin = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             let ended = !matches!(daemon.child.try_wait(), Ok(None));
-            assert!(
-                !ended && begin.elapsed() < PATIENCE,
-                "a server did not start: {}",
-                daemon.log()
-            );
+            if ended || begin.elapsed() > PATIENCE {
+                return Err(daemon.log());
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
-        daemon
+        Ok(daemon)
     }
 
     /// Its port.
