@@ -17,5 +17,6 @@ pub mod layers;
 pub mod pack;
 pub mod remote;
 pub mod source;
+pub mod temporary;
 pub mod tree;
 pub mod view;

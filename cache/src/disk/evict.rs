@@ -84,7 +84,7 @@ impl Cache {
         let _lock = self.eviction_lock();
         // Another process may have done it meanwhile; and the count may have been wrong.
         let used = self.0.recount()?;
-        let quota = self.0.limits.quota_of(self.0.disk().size);
+        let quota = self.quota();
         let over = used.saturating_add(bytes).saturating_sub(quota);
         let goal = over.max(short);
         if goal > 0 {

@@ -98,6 +98,11 @@ impl Cache {
         })
     }
 
+    /// How many bytes the cache may take.
+    pub fn quota(&self) -> u64 {
+        self.0.limits.quota_of(self.0.disk().size)
+    }
+
     /// Takes room for `grains` grains, evicting others if need be; `false` when they are not to be
     /// stored.
     pub(super) fn reserve(&self, grains: u64) -> bool {

@@ -219,11 +219,10 @@ impl FileSystem {
                 };
                 // Hands the blocks back to the cache's own bookkeeping.
                 scratch.segments.clear();
-                if let (None, Some((0, _)), Some(Node::Image(_, node))) = (
-                    &self.accesses,
-                    abi::read_range(request.body),
-                    Node::from_id(request.nodeid),
-                ) {
+                if self.accesses.is_none()
+                    && let (Some((0, _)), Some(Node::Image(_, node))) =
+                        (abi::read_range(request.body), Node::from_id(request.nodeid))
+                {
                     // A guess fetches nothing unless the reader itself had to wait.
                     let may_fetch = scratch.was_far || !self.waits_for_network;
                     self.push.was_read(node, may_fetch);

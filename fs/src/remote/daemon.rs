@@ -7,7 +7,6 @@
 //! Source: Docker Engine API, "Inspect an image" and "Export several images". Both exist without a
 //! version in front, which means the daemon's own.
 
-use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,6 +32,7 @@ const LONGEST_ANSWER: usize = 16 << 20;
 const LONGEST_REASON: usize = 300;
 
 /// A daemon of this machine, or one that listens on a TCP port.
+#[derive(Debug)]
 pub struct Daemon {
     /// As the user would write it.
     address: String,
@@ -150,14 +150,14 @@ impl Daemon {
         name: &str,
     ) -> Result<reqwest::Response, RemoteError> {
         let sent = request.send().await;
-        let mut answer = sent.map_err(|error| RemoteError::Unusable {
-            url: format!("docker-daemon:{name}"),
-            reason: format!(
+        let mut answer = sent.map_err(|error| {
+            let reason = format!(
                 "docker's daemon does not answer at {}: {}; is it running, may you use its socket, \
                  and is --docker-host or $DOCKER_HOST right?",
                 self.address,
                 failure::cause(&error.without_url())
-            ),
+            );
+            unusable(name, reason)
         })?;
         if answer.status().is_success() {
             return Ok(answer);
@@ -173,15 +173,14 @@ impl Daemon {
         }
         let reason = serde_json::from_slice(&bytes).map_or_else(
             |_| status.to_string(),
-            |refusal: Refusal| said(&refusal.message),
+            |refusal: Refusal| failure::one_line(&refusal.message, LONGEST_REASON),
         );
-        let url = format!("docker-daemon:{name}");
         Err(match status {
             StatusCode::NOT_FOUND => RemoteError::NotFound {
-                url,
+                url: format!("docker-daemon:{name}"),
                 detail: format!("the daemon at {} says: {reason}", self.address),
             },
-            _ => RemoteError::Unusable { url, reason },
+            _ => unusable(name, reason),
         })
     }
 }
@@ -202,21 +201,6 @@ fn unusable(name: &str, reason: impl Into<String>) -> RemoteError {
         url: format!("docker-daemon:{name}"),
         reason: reason.into(),
     }
-}
-
-impl fmt::Debug for Daemon {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Daemon")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
-    }
-}
-
-/// One line, of a length that fits one.
-fn said(text: &str) -> String {
-    let letters = text.chars().filter(|it| !it.is_control());
-    letters.take(LONGEST_REASON).collect()
 }
 
 fn place(address: &str) -> Result<Place, RemoteError> {
@@ -265,11 +249,5 @@ mod tests {
             let error = place(wrong).unwrap_err().to_string();
             assert!(error.contains(wrong), "{error}");
         }
-    }
-
-    #[test]
-    fn one_line_is_said() {
-        assert_eq!(said("no\n\u{1b}[31mway"), "no[31mway");
-        assert_eq!(said(&"x".repeat(9999)).len(), LONGEST_REASON);
     }
 }

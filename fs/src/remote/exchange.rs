@@ -12,7 +12,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use super::client::Client;
 use super::error::RemoteError;
-use super::failure::Failure;
+use super::failure::{self, Failure};
 use super::payload::Payload;
 use super::reference::{host_and_port, without_login};
 use super::registry::guard::Guard;
@@ -181,11 +181,7 @@ impl Client {
                 .ok()
                 .and_then(|text| text.strip_prefix("299 - \""));
             if let Some(text) = text.and_then(|text| text.trim_end().strip_suffix('"')) {
-                let text: String = text
-                    .chars()
-                    .filter(|it| !it.is_control())
-                    .take(300)
-                    .collect();
+                let text = failure::one_line(text, 300);
                 self.warn(format!(
                     "{} says: {}",
                     host_and_port(&road.start),
@@ -278,13 +274,7 @@ fn describe(status: StatusCode, body: &[u8]) -> String {
         .flatten()
         .collect();
     if !said.is_empty() {
-        // One line, of a length that fits one.
-        let said: String = said
-            .join(": ")
-            .chars()
-            .filter(|it| !it.is_control())
-            .take(200)
-            .collect();
+        let said = failure::one_line(&said.join(": "), 200);
         text = format!("{text} ({said})");
     }
     text

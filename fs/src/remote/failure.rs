@@ -86,6 +86,12 @@ pub(super) fn of_library(error: &reqwest::Error, url: &str) -> Failure {
     })
 }
 
+/// What a server says as one line, cut after so many letters.
+pub(super) fn one_line(text: &str, longest: usize) -> String {
+    let letters = text.chars().filter(|it| !it.is_control());
+    letters.take(longest).collect()
+}
+
 /// What lies behind an error of the library, for the middle of a sentence.
 pub(super) fn cause(error: &reqwest::Error) -> String {
     let mut last: &dyn Error = error;
@@ -104,7 +110,7 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
 }
 
 /// `Connection refused (os error 111)` as it stands within a sentence.
-pub(super) fn plain(text: &str) -> String {
+fn plain(text: &str) -> String {
     let text = text
         .split_once(" (os error ")
         .map_or(text, |(text, _)| text);
@@ -135,6 +141,12 @@ pub(super) fn rest_asked(headers: &HeaderMap, now: SystemTime) -> Option<Duratio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_line_is_said() {
+        assert_eq!(one_line("no\n\u{1b}[31mway", 300), "no[31mway");
+        assert_eq!(one_line(&"x".repeat(9999), 300).len(), 300);
+    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {

@@ -63,7 +63,6 @@ const ROWS: &[Row] = &[
     // Mounts
     row("fusemount", Kind::Strings, Never, "Mount a FUSE file system in the container"),
     hidden(row("tmpdir", Text, Silent, "Directory for temporary files")),
-    // Processes and privileges
 ];
 
 /// Which of the table's flags were given with an effect.

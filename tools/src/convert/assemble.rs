@@ -12,8 +12,8 @@ use skiff_fs::format::sif::{self, Arch, FsType, ImageParts, WriterOptions};
 use skiff_fs::format::squashfs::write::{Finished, SquashfsWriter, WriteOptions};
 use skiff_fs::layers::{Layer, MergeOptions, Merged, Owners, merge};
 use skiff_fs::pack::{AccessProfile, DirectoryOptions, DirectorySink, Replace, Sink, Target};
+use skiff_fs::temporary;
 
-use super::fetch::temporary_directory;
 use super::watch::Watch;
 use crate::dot_singularity::BuildDate;
 use crate::encryption::Seal;
@@ -196,7 +196,7 @@ pub fn sif_in(parts: Parts, file: File, manner: &Manner, watch: &Watch) -> anyho
         let mut pack = |file: File, offset| {
             let mut writer = SquashfsWriter::new(file, offset, manner.squashfs)?;
             if let Some(profile) = &manner.profile {
-                let kept = tempfile::tempfile_in(temporary_directory())
+                let kept = tempfile::tempfile_in(temporary::directory())
                     .context("making a temporary file for the files of the access profile")?;
                 writer = writer.with_profile(Arc::clone(profile), kept);
             }
@@ -209,7 +209,7 @@ pub fn sif_in(parts: Parts, file: File, manner: &Manner, watch: &Watch) -> anyho
             return pack(file, offset);
         };
         // Whole, and without a name, before it is encrypted: its beginning is written last.
-        let plain = tempfile::tempfile_in(temporary_directory())
+        let plain = tempfile::tempfile_in(temporary::directory())
             .context("making a temporary file for the root file system")?;
         let size = pack(plain.try_clone()?, 0)?.size;
         // Nothing of it lies where it did.

@@ -7,6 +7,7 @@ use skiff_fs::format::oci::OciConfig;
 use skiff_fs::image::{Image, ImageKind};
 use skiff_fs::pack::{Replace, Target};
 use skiff_fs::remote::Client;
+use skiff_fs::temporary;
 
 use super::assemble::{self, Manner};
 use super::converted::{self, Converted, Kind};
@@ -104,7 +105,7 @@ fn of_oci(spec: &Spec, source: &OciSource, options: &Options) -> anyhow::Result<
         None => {
             let watch = Watch::new();
             let manner = Manner::for_base()?;
-            let file = tempfile::tempfile_in(fetch::temporary_directory())?;
+            let file = tempfile::tempfile_in(temporary::directory())?;
             let found = oci::find(source, options, &watch)?;
             let parts = oci::raw_parts(&found, &watch)?;
             assemble::sif_in(parts, file.try_clone()?, &manner, &watch)?;

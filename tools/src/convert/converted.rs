@@ -192,7 +192,7 @@ impl Converted {
 /// # Errors
 /// No room for one.
 pub fn nameless() -> anyhow::Result<File> {
-    let directory = super::fetch::temporary_directory();
+    let directory = skiff_fs::temporary::directory();
     tempfile::tempfile_in(&directory)
         .with_context(|| format!("a temporary file in {}", directory.display()))
 }

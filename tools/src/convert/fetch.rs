@@ -1,9 +1,9 @@
 //! Files that are images already, fetched as a whole.
 
 use std::fs::File;
-use std::path::PathBuf;
 
 use skiff_fs::remote::{Client, Digest, Download, Reference, Resolved};
+use skiff_fs::temporary;
 
 use super::options::Options;
 use super::watch::Watch;
@@ -17,7 +17,7 @@ pub(crate) fn temporary(
     options: &Options,
     watch: &Watch,
 ) -> anyhow::Result<File> {
-    let file = tempfile::tempfile_in(temporary_directory())?;
+    let file = tempfile::tempfile_in(temporary::directory())?;
     let client = Client::new(options.remote.clone(), watch.observer())?;
     let (resolved, _) = client.resolve(reference)?;
     into(&client, &resolved, &file, watch)?;
@@ -46,13 +46,4 @@ pub(super) fn into(
     let done = Download::save(blob, resolved, file, count);
     watch.finish();
     Ok(done?)
-}
-
-/// Where temporary files go.
-pub(super) fn temporary_directory() -> PathBuf {
-    ["APPTAINER_TMPDIR", "SINGULARITY_TMPDIR"]
-        .iter()
-        .find_map(std::env::var_os)
-        .filter(|directory| !directory.is_empty())
-        .map_or_else(std::env::temp_dir, PathBuf::from)
 }

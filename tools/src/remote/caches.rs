@@ -42,8 +42,7 @@ pub fn own_cache() -> Option<Cache> {
 
 /// The most that is fetched unasked of an image: no more than a quarter of what may be kept.
 pub fn most_at_once() -> u64 {
-    let usage = own_cache().and_then(|cache| cache.usage().ok());
-    usage.map_or(0, |usage| (usage.quota / 4).min(MOST_AT_ONCE))
+    own_cache().map_or(0, |cache| (cache.quota() / 4).min(MOST_AT_ONCE))
 }
 
 /// The cache that an administrator filled for all users of this node, if there is one.

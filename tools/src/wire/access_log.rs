@@ -1,5 +1,6 @@
 //! A list of the files that programs read, for `build --access-profile` and `warm --paths-from`.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,7 +17,7 @@ pub(super) const VARIABLE: &str = "SKIFF_ACCESS_LOG";
 
 /// Whether the user wants one.
 pub(crate) fn is_wanted() -> bool {
-    std::env::var_os(VARIABLE).is_some_and(|path| !path.is_empty())
+    named().is_some()
 }
 
 /// The file that the user wants, which can be written to.
@@ -24,7 +25,7 @@ pub(crate) fn is_wanted() -> bool {
 /// # Errors
 /// Why it cannot be, worded for the user.
 pub(super) fn wanted() -> io::Result<Option<PathBuf>> {
-    let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else {
+    let Some(path) = named() else {
         return Ok(None);
     };
     // The server works in another directory.
@@ -35,8 +36,12 @@ pub(super) fn wanted() -> io::Result<Option<PathBuf>> {
 
 /// The list that a server writes, if it is to and still can: programs are worth more than a list.
 pub(super) fn open(tree: &dyn Tree) -> Option<AccessLog> {
-    let path = wanted().ok().flatten()?;
-    Some(AccessLog::new(tree, appended(&path).ok()?))
+    let file = appended(Path::new(&named()?)).ok()?;
+    Some(AccessLog::new(tree, file))
+}
+
+fn named() -> Option<OsString> {
+    std::env::var_os(VARIABLE).filter(|path| !path.is_empty())
 }
 
 fn appended(path: &Path) -> io::Result<File> {

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::document::{OciImage, OciLayer};
 use super::layout::{self, Files};
 use super::platform::Platform;
 use super::{Count, LayerBytes, OciError, Store};
+use crate::temporary;
 
 /// Entries of an archive that are remembered.
 const MAX_ENTRIES: usize = 100_000;
@@ -175,16 +176,6 @@ impl Read for Part {
     }
 }
 
-/// A file without a name where temporary files go.
-pub(super) fn temporary() -> io::Result<File> {
-    let directory = ["APPTAINER_TMPDIR", "SINGULARITY_TMPDIR"]
-        .iter()
-        .find_map(std::env::var_os)
-        .filter(|directory| !directory.is_empty())
-        .map_or_else(std::env::temp_dir, PathBuf::from);
-    tempfile::tempfile_in(directory)
-}
-
 fn plain(path: &Path) -> io::Result<File> {
     let mut file = File::open(path)?;
     if !file.metadata()?.is_file() {
@@ -196,7 +187,7 @@ fn plain(path: &Path) -> io::Result<File> {
     if !packed {
         return Ok(file);
     }
-    let mut unpacked = temporary()?;
+    let mut unpacked = tempfile::tempfile_in(temporary::directory())?;
     io::copy(&mut flate2::read::MultiGzDecoder::new(file), &mut unpacked)?;
     unpacked.seek(SeekFrom::Start(0))?;
     Ok(unpacked)

@@ -4,12 +4,13 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::archive::{self, Archive};
+use super::archive::Archive;
 use super::document::{OciImage, OciLayer};
 use super::platform::Platform;
 use super::saved::SavedImage;
 use super::{Count, LayerBytes, OciError, Store};
 use crate::remote::{Daemon, Digest, RemoteError};
+use crate::temporary;
 
 /// An image in a daemon's store. The daemon writes images whole and unpacked only, so that it takes
 /// the room of all its layers in a file without a name, from when it is first read.
@@ -66,10 +67,11 @@ impl DaemonImage {
         }
         let id = self.id()?;
         let wanted = id.as_ref().map_or(&*self.image, Digest::as_str);
-        let mut file = archive::temporary().map_err(|source| OciError::Read {
-            what: "a temporary file".to_owned(),
-            source,
-        })?;
+        let mut file =
+            tempfile::tempfile_in(temporary::directory()).map_err(|source| OciError::Read {
+                what: "a temporary file".to_owned(),
+                source,
+            })?;
         self.daemon.export(wanted, &self.image, &mut file)?;
         let archive = SavedImage::of(Archive::of_file(&self.name(), file)?);
         Ok(self.saved.get_or_init(|| Saved { archive, id }))

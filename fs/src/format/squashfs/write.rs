@@ -246,7 +246,7 @@ impl SquashfsWriter {
         let Some(rank) = held.take_rank(size) else {
             return Ok(None);
         };
-        held.keep(rank, self.taken.len() as u64, size, content)?;
+        held.keep(rank, self.taken.len(), size, content)?;
         // Until it is written.
         Ok(Some(self.record(Taken::empty(size))))
     }
@@ -261,13 +261,7 @@ impl SquashfsWriter {
         self.pipeline.begin_profile()?;
         for file in held.take_files() {
             let mut content = held.content(file)?;
-            let taken = self.write(file.size, &mut content)?;
-            if let Some(place) = usize::try_from(file.data)
-                .ok()
-                .and_then(|number| self.taken.get_mut(number))
-            {
-                *place = taken;
-            }
+            self.taken[file.data] = self.write(file.size, &mut content)?;
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ pub(super) struct HeldFile {
     /// Place in the profile, and then in the order of coming.
     rank: u32,
     /// Number of the content.
-    pub(super) data: u64,
+    pub(super) data: usize,
     /// Bytes.
     pub(super) size: u64,
     /// Where it lies in the file.
@@ -58,7 +58,7 @@ impl Held {
     pub(super) fn keep(
         &mut self,
         rank: u32,
-        data: u64,
+        data: usize,
         size: u64,
         content: &mut dyn Read,
     ) -> Result<(), SinkError> {
